@@ -1,0 +1,1 @@
+"""The out-of-fold store and everything that is done to probabilities (no torch, no Ray)."""

@@ -1,0 +1,1 @@
+"""The Hydra tree, the typed configuration and the search space."""

@@ -1,0 +1,248 @@
+"""The typed configuration: what a run is told, checked once and frozen.
+
+`RunConfig` is fixed for a whole run (data, folds, search, blend). `Configuration` is one point of
+the search space: a backbone with every hyper-parameter. Both come out of `compose.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveInt = Annotated[int, Field(ge=1)]
+MetricName = Literal["log_loss", "accuracy", "macro_f1"]
+
+
+class Frozen(BaseModel):
+    """A value: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+
+
+# --- one configuration: what may be searched ---------------------------------------------------
+
+
+class BackboneConfig(Frozen):
+    """A timm model. `name` may be a hub id (`hf_hub:owner/model`); `weights` a local checkpoint
+    (.safetensors or .pth of tensors) that is loaded instead of the hub's."""
+
+    name: str
+    pretrained: bool = False
+    weights: str | None = None
+    drop_rate: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    drop_path_rate: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+
+
+class AugmentConfig(Frozen):
+    """Random changes of training images (albumentations). Angles in degrees; `shift` and `zoom`
+    as fractions of the side; the flips, `erase` and `affine` are probabilities per image."""
+
+    name: str
+    horizontal_flip: Probability = 0.0
+    vertical_flip: Probability = 0.0
+    affine: Probability = 1.0
+    rotate_degrees: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
+    shift: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    zoom: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    brightness: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    contrast: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    erase: Probability = 0.0
+
+
+class LossConfig(Frozen):
+    """`focal_gamma` only acts on `focal` (Lin et al. 2017, arXiv:1708.02002)."""
+
+    name: Literal["cross_entropy", "focal"]
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    focal_gamma: Annotated[float, Field(ge=0.0, le=10.0)] = 2.0
+
+
+class OptimizerConfig(Frozen):
+    """`name` as timm's optimizer factory knows it."""
+
+    name: str
+    lr: Annotated[float, Field(gt=0.0, le=10.0)]
+    weight_decay: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
+
+
+class ScheduleConfig(Frozen):
+    """Learning rate over the epochs: linear warm-up, then cosine down to `final_fraction * lr`."""
+
+    name: Literal["cosine", "constant"]
+    warmup_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    final_fraction: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01
+
+
+class TrainConfig(Frozen):
+    """`image_size` in pixels (square); `clip_grad` as a gradient norm, 0 for none; `keep: best`
+    chooses the epoch on the validation fold and so makes its out-of-fold rows optimistic."""
+
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    image_size: Annotated[int, Field(ge=8, le=4096)]
+    clip_grad: Annotated[float, Field(ge=0.0)] = 1.0
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    keep: Literal["last", "best"] = "last"
+
+
+class Configuration(Frozen):
+    """One point of the search space: a backbone and every hyper-parameter."""
+
+    backbone: BackboneConfig
+    augment: AugmentConfig
+    loss: LossConfig
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    train: TrainConfig
+
+    @property
+    def config_id(self) -> str:
+        """A short stable hash of every value. It starts with a letter so that no Parquet reader
+        takes the folder name `config_id=…` for a number."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return "c" + hashlib.sha256(text.encode()).hexdigest()[:9]
+
+
+# --- the run: fixed for all configurations -----------------------------------------------------
+
+
+class DataConfig(Frozen):
+    """Where the labelled images are. Only the fields of the chosen `source` are used.
+
+    folder   `path` holds one folder of images per class
+    csv      `path` is a table with an image name and a label a row, the images in `images`
+    parquet  the same as a Parquet table
+    digits   scikit-learn's handwritten digits, written out as PNG
+    """
+
+    source: Literal["folder", "csv", "parquet", "digits"]
+    path: str | None = None
+    images: str | None = None
+    id_column: str | None = None
+    label_column: str | None = None
+    group_column: str | None = None
+    classes: str | None = None
+    test_images: str | None = None
+    sample_submission: str | None = None
+    on_bad_image: Literal["error", "drop"] = "error"
+    cache_dir: str | None = None
+    workers: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _has_a_path(self) -> DataConfig:
+        if self.source != "digits" and not self.path:
+            raise ValueError(f"data.path is needed for data.source={self.source}")
+        return self
+
+
+class FoldsConfig(Frozen):
+    """`kind: auto` is stratified, and stratified_grouped where there is a group column."""
+
+    k: Annotated[int, Field(ge=2, le=100)] = 5
+    kind: Literal["auto", "stratified", "grouped", "stratified_grouped"] = "auto"
+
+
+class BudgetConfig(Frozen):
+    """The search ends when one of these is spent; null is no bound. One fold-epoch is one epoch of
+    one fold run. `hours` bounds exploring: members that were promoted by then are completed."""
+
+    configurations: PositiveInt | None = None
+    fold_epochs: PositiveInt | None = None
+    hours: Annotated[float, Field(gt=0.0)] | None = None
+
+    @model_validator(mode="after")
+    def _is_bounded(self) -> BudgetConfig:
+        if self.configurations is None and self.fold_epochs is None and self.hours is None:
+            raise ValueError("one of configurations, fold_epochs or hours must be set")
+        return self
+
+
+class PruningConfig(Frozen):
+    """ASHA (Li et al. 2020, arXiv:1810.05934) on the probe fold: at epochs `min_epochs *
+    reduction_factor**i` the best 1/reduction_factor goes on. Each backbone is judged against its
+    own kind; from `across_backbones_from` (a fraction of the epochs) on, against all."""
+
+    enabled: bool = True
+    min_epochs: PositiveInt = 1
+    reduction_factor: Annotated[float, Field(gt=1.0, le=10.0)] = 2.0
+    across_backbones_from: Probability = 1.0
+
+
+class PromotionConfig(Frozen):
+    """How many configurations earn their remaining folds."""
+
+    members: PositiveInt = 4
+
+
+class SamplerConfig(Frozen):
+    """Optuna's sampler. `startup`: configurations drawn at random before TPE takes over."""
+
+    name: Literal["tpe", "random"] = "tpe"
+    startup: Annotated[int, Field(ge=0)] = 10
+
+
+class ResourcesConfig(Frozen):
+    """What one fold run takes, and how many run at once. `slots: null` is as many as fit.
+    `gpus: null` is one where the cluster has GPUs, else none."""
+
+    cpus: Annotated[float, Field(gt=0.0)] = 1.0
+    gpus: Annotated[float, Field(ge=0.0)] | None = None
+    threads: PositiveInt = 1
+    slots: PositiveInt | None = None
+
+
+class SearchConfig(Frozen):
+    """What is optimised, for how long, and what is stopped."""
+
+    metric: MetricName = "log_loss"
+    budget: BudgetConfig
+    pruning: PruningConfig = PruningConfig()
+    promotion: PromotionConfig = PromotionConfig()
+    sampler: SamplerConfig = SamplerConfig()
+    resources: ResourcesConfig = ResourcesConfig()
+    max_failures: Annotated[int, Field(ge=0)] = 2
+    dashboard: bool = False
+
+
+class BlendConfig(Frozen):
+    """How the members are combined. `bootstrap`: resamples for the confidence intervals."""
+
+    metric: MetricName = "log_loss"
+    methods: tuple[Literal["equal", "greedy", "convex"], ...] = ("equal", "greedy", "convex")
+    calibrate: bool = True
+    greedy_steps: PositiveInt = 25
+    bootstrap: Annotated[int, Field(ge=0, le=100_000)] = 2000
+    confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
+
+    @model_validator(mode="after")
+    def _has_a_method(self) -> BlendConfig:
+        if not self.methods:
+            raise ValueError("methods must name at least one of equal, greedy, convex")
+        return self
+
+
+class TrackerConfig(Frozen):
+    """Which of Ray Tune's own loggers write beside the run's files (under `tune/`)."""
+
+    name: Literal["none", "tensorboard"] = "none"
+
+
+class RunConfig(Frozen):
+    """Everything that is fixed for a run."""
+
+    name: str
+    storage: str = "runs"
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    data: DataConfig
+    folds: FoldsConfig = FoldsConfig()
+    search: SearchConfig
+    blend: BlendConfig = BlendConfig()
+    tracker: TrackerConfig = TrackerConfig()
+
+
+CONFIGURATION_GROUPS = tuple(Configuration.model_fields)
+RUN_KEYS = tuple(RunConfig.model_fields)

@@ -1,0 +1,1 @@
+"""PyTorch, timm and albumentations: one fold of one configuration."""

@@ -1,0 +1,1 @@
+"""Ray, Optuna and the command line: what runs where, and when it stops."""

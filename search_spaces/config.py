@@ -14,13 +14,20 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
+FolderName = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=100)]
 MetricName = Literal["log_loss", "accuracy", "macro_f1"]
 
 
 class Frozen(BaseModel):
     """A value: immutable, and an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=False,
+        allow_inf_nan=False,
+        coerce_numbers_to_str=True,  # YAML and Hydra read `name: 2024` as a number
+    )
 
 
 # --- one configuration: what may be searched ---------------------------------------------------
@@ -232,9 +239,9 @@ class TrackerConfig(Frozen):
 
 
 class RunConfig(Frozen):
-    """Everything that is fixed for a run."""
+    """Everything that is fixed for a run. `name` is the run's folder under `storage`."""
 
-    name: str
+    name: FolderName
     storage: str = "runs"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     data: DataConfig

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import pickle
+import shutil
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from trainables.errors import DataError
+from trainables.image_cache import ImageCache
+from trainables.images import read_square
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> list[str]:
+    generator = np.random.default_rng(0)
+    names = [str(tmp_path / f"{row:02d}.jpg") for row in range(24)]
+    for name in names:
+        assert cv2.imwrite(name, generator.integers(0, 255, (20, 30, 3), dtype=np.uint8))
+    return names
+
+
+def cache_files(directory: Path) -> list[str]:
+    return sorted(name for name in os.listdir(directory) if not name.endswith(".lock"))
+
+
+def test_the_cache_holds_every_image_as_decoded(paths: list[str], tmp_path: Path) -> None:
+    cache = ImageCache.open(paths, 16, tmp_path / "cache", "key")
+    assert (len(cache), cache.size) == (24, 16)
+    expected = np.stack([read_square(path, 16) for path in paths])
+    np.testing.assert_array_equal(cache[np.arange(24)], expected)
+    np.testing.assert_array_equal(cache[[7, 3, 7]], expected[[7, 3, 7]])
+    np.testing.assert_array_equal(cache[np.arange(24) == 5], expected[5:6])
+    np.testing.assert_array_equal(cache[5], expected[5:6])
+    assert cache[[]].shape == (0, 16, 16, 3)
+
+
+def test_rows_are_copies_that_may_be_written(paths: list[str], tmp_path: Path) -> None:
+    cache = ImageCache.open(paths, 16, tmp_path / "cache", "key")
+    before = cache[[0, 1]]
+    cache[[0, 1]][:] = 0
+    rows = cache[[0, 1]]
+    rows[:] = 0
+    np.testing.assert_array_equal(cache[[0, 1]], before)
+    assert type(rows) is np.ndarray
+
+
+def test_a_complete_cache_is_opened_without_the_images(paths: list[str], tmp_path: Path) -> None:
+    first = ImageCache.open(paths, 16, tmp_path / "cache", "key")
+    for path in paths:
+        os.unlink(path)
+    calls: list[int] = []
+    again = ImageCache.open(
+        paths, 16, tmp_path / "cache", "key", progress=lambda done, _: calls.append(done)
+    )
+    assert again.path == first.path
+    assert calls == []
+    np.testing.assert_array_equal(again[[3]], first[[3]])
+
+
+def test_size_content_and_order_have_caches_of_their_own(paths: list[str], tmp_path: Path) -> None:
+    directory = tmp_path / "cache"
+    caches = [
+        ImageCache.open(paths, 16, directory, "key"),
+        ImageCache.open(paths, 8, directory, "key"),
+        ImageCache.open(paths, 16, directory, "other"),
+        ImageCache.open(paths[::-1], 16, directory, "key"),
+    ]
+    assert len({cache.path for cache in caches}) == 4
+    np.testing.assert_array_equal(caches[3][0], caches[0][23])
+
+
+def test_progress_counts_to_the_end(paths: list[str], tmp_path: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    ImageCache.open(paths, 8, tmp_path / "cache", "key", lambda *call: calls.append(call))
+    assert calls == [(done, 24) for done in range(1, 25)]
+
+
+def test_a_pickled_cache_carries_its_path_only(paths: list[str], tmp_path: Path) -> None:
+    cache = ImageCache.open(paths, 16, tmp_path / "cache", "key")
+    pickled = pickle.dumps(cache)
+    assert len(pickled) < 1000
+    np.testing.assert_array_equal(pickle.loads(pickled)[[4, 2]], cache[[4, 2]])
+
+
+def _open_counting(paths: list[str], directory: Path, barrier: object, results: object) -> None:
+    """In a process of its own: report how many images this process decoded."""
+    decoded = []
+    barrier.wait(60)  # type: ignore[attr-defined]
+    cache = ImageCache.open(paths, 16, directory, "key", lambda done, _: decoded.append(done))
+    results.put((len(decoded), int(cache[np.arange(24)].sum())))  # type: ignore[attr-defined]
+
+
+def test_two_processes_at_once_build_it_once(paths: list[str], tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    barrier, results = context.Barrier(2), context.Queue()
+    arguments = (paths, tmp_path / "cache", barrier, results)
+    workers = [context.Process(target=_open_counting, args=arguments) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    answers = [results.get(timeout=120) for _ in workers]
+    for worker in workers:
+        worker.join(60)
+    assert sorted(decoded for decoded, _ in answers) == [0, 24]
+    assert answers[0][1] == answers[1][1] > 0
+    assert len(cache_files(tmp_path / "cache")) == 1
+
+
+def _build_and_die(paths: list[str], directory: Path, size: int) -> None:
+    """In a process of its own: be killed, as by the kernel, with half of the images written."""
+
+    def kill_in_the_middle(done: int, total: int) -> None:
+        if done == total // 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    ImageCache.open(paths, size, directory, "key", kill_in_the_middle)
+
+
+@pytest.mark.parametrize("size", [16, 8])
+def test_what_a_killed_builder_left_is_replaced(
+    paths: list[str], tmp_path: Path, size: int
+) -> None:
+    """By a builder of the same cache (16), and by one of another cache in the same folder (8)."""
+    worker = multiprocessing.get_context("spawn").Process(
+        target=_build_and_die, args=(paths, tmp_path / "cache", 16)
+    )
+    worker.start()
+    worker.join(120)
+    assert worker.exitcode == -signal.SIGKILL
+    (left,) = cache_files(tmp_path / "cache")
+    assert left.endswith(".tmp")
+    cache = ImageCache.open(paths, size, tmp_path / "cache", "key")
+    assert cache_files(tmp_path / "cache") == [cache.path.name]
+    expected = np.stack([read_square(path, size) for path in paths])
+    np.testing.assert_array_equal(cache[np.arange(24)], expected)
+
+
+def test_an_unreadable_image_is_named_and_leaves_nothing(paths: list[str], tmp_path: Path) -> None:
+    Path(paths[5]).write_bytes(b"")
+    with pytest.raises(DataError, match="05.jpg: the file is empty"):
+        ImageCache.open(paths, 16, tmp_path / "cache", "key")
+    assert cache_files(tmp_path / "cache") == []
+
+
+def test_a_disk_too_small_is_found_before_decoding(
+    paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(OSError, match=r"set data\.cache_dir to another disk") as caught:
+        ImageCache.open(paths, 16, tmp_path / "cache", "key")
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.filename.endswith(".npy")
+    assert cache_files(tmp_path / "cache") == []
+
+
+def test_a_disk_that_fills_up_names_the_file_and_leaves_nothing(
+    paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        ImageCache.open(paths, 16, tmp_path / "cache", "key")
+    assert caught.value.filename.endswith(".npy")
+    assert cache_files(tmp_path / "cache") == []
+
+
+def test_short_writes_are_completed(
+    paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, at: whole(file, data[:100], at))
+    cache = ImageCache.open(paths, 16, tmp_path / "cache", "key")
+    np.testing.assert_array_equal(cache[3][0], read_square(paths[3], 16))

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from ensemble.files import Location
+from tuner import events as ev
+from tuner.errors import UserError
+from tuner.journal import Journal, Record, decisions_of
+
+
+def record(number: int) -> Record:
+    event = ev.Reported("c1", 0, number + 1, {"log_loss": 1.0 / (number + 1)})
+    decisions = (ev.Prune("c1", 0, number + 1, "worse"),) if number == 2 else ()
+    return Record(number, 1000.0 + number, event, decisions)
+
+
+def write(folder, count: int = 3) -> list[Record]:
+    journal = Journal(Location.of(folder))
+    records = [record(number) for number in range(count)]
+    for one in records:
+        journal.append(one)
+    return records
+
+
+def test_what_was_appended_is_read_in_order(tmp_path) -> None:
+    records = write(tmp_path)
+    assert Journal(Location.of(tmp_path)).read() == records
+
+
+def test_a_journal_that_does_not_exist_is_empty(tmp_path) -> None:
+    assert Journal(Location.of(tmp_path / "none")).read() == []
+
+
+@pytest.mark.parametrize("cut", [1, 10, 40])
+def test_a_line_cut_short_by_a_kill_is_dropped_and_overwritten(tmp_path, cut) -> None:
+    records = write(tmp_path)
+    file = tmp_path / "events.jsonl"
+    os.truncate(file, file.stat().st_size - cut)
+    journal = Journal(Location.of(tmp_path))
+    assert journal.read() == records[:2]
+    journal.append(records[2])
+    assert Journal(Location.of(tmp_path)).read() == records
+
+
+def test_damage_in_the_middle_is_an_error_that_names_the_line(tmp_path) -> None:
+    write(tmp_path)
+    file = tmp_path / "events.jsonl"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([lines[0], lines[1][:20], lines[2]]) + "\n")
+    with pytest.raises(UserError, match="line 2 cannot be read"):
+        Journal(Location.of(tmp_path)).read()
+
+
+def test_a_missing_record_is_an_error(tmp_path) -> None:
+    write(tmp_path)
+    file = tmp_path / "events.jsonl"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([lines[0], lines[2]]) + "\n")
+    with pytest.raises(UserError, match="record 1 is missing"):
+        Journal(Location.of(tmp_path)).read()
+
+
+def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path, monkeypatch) -> None:
+    records = write(tmp_path, 2)
+    real = os.write
+
+    def half(descriptor: int, data: bytes) -> int:
+        if len(data) > 40:
+            return real(descriptor, data[:40])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", lambda fd, data: half(fd, bytes(data)[:60]))
+    with pytest.raises(OSError) as caught:
+        Journal(Location.of(tmp_path)).append(record(2))
+    assert caught.value.errno == errno.ENOSPC
+    assert str(tmp_path) in str(caught.value.filename)
+    monkeypatch.undo()
+    assert Journal(Location.of(tmp_path)).read() == records
+    assert (tmp_path / "events.jsonl").read_bytes().endswith(b"\n")
+
+
+def test_decisions_stand_with_their_records(tmp_path) -> None:
+    found = decisions_of(write(tmp_path))
+    assert [(one.sequence, decision.why) for one, decision in found] == [(2, "worse")]

@@ -1,0 +1,80 @@
+"""What a running fold run needs to go on exactly where it stopped.
+
+The random state is not stored: every epoch seeds itself from (seed, configuration, fold, epoch),
+so the epoch number is the random state.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ensemble.files import Location
+from trainables.task import EpochResult
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """State after `epoch` epochs. `best`: weights and validation probabilities of the best epoch,
+    only where `keep: best` is set."""
+
+    epoch: int
+    model: dict[str, torch.Tensor]
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+    scaler: dict[str, Any]
+    history: tuple[EpochResult, ...]
+    best_epoch: int = 0
+    best_model: dict[str, torch.Tensor] | None = None
+
+
+def save_checkpoint(location: Location, checkpoint: Checkpoint) -> None:
+    """Write aside and rename: a kill leaves the checkpoint before."""
+    buffer = io.BytesIO()
+    torch.save(
+        {
+            "version": 1,
+            "epoch": checkpoint.epoch,
+            "model": checkpoint.model,
+            "optimizer": checkpoint.optimizer,
+            "schedule": _plain(checkpoint.schedule),
+            "scaler": checkpoint.scaler,
+            "history": [result.to_dict() for result in checkpoint.history],
+            "best_epoch": checkpoint.best_epoch,
+            "best_model": checkpoint.best_model,
+        },
+        buffer,
+    )
+    location.write_bytes(buffer.getvalue())
+
+
+def load_checkpoint(location: Location) -> Checkpoint | None:
+    """The stored state, or None where there is none. Only tensors and plain values are read."""
+    if not location.exists():
+        return None
+    state = torch.load(io.BytesIO(location.read_bytes()), map_location="cpu", weights_only=True)
+    return Checkpoint(
+        epoch=state["epoch"],
+        model=state["model"],
+        optimizer=state["optimizer"],
+        schedule=state["schedule"],
+        scaler=state["scaler"],
+        history=tuple(EpochResult.from_dict(result) for result in state["history"]),
+        best_epoch=state["best_epoch"],
+        best_model=state["best_model"],
+    )
+
+
+def unreported(history: Sequence[EpochResult], reported_epochs: int) -> list[EpochResult]:
+    """Results that were computed before a kill and that the search never heard of."""
+    return [result for result in history if result.epoch > reported_epochs]
+
+
+def _plain(state: dict[str, Any]) -> dict[str, Any]:
+    """timm's schedules keep numpy scalars, which a weights-only load refuses."""
+    return {key: value.item() if isinstance(value, np.generic) else value for key, value in state.items()}

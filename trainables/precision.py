@@ -1,0 +1,58 @@
+"""Which number format a fold run computes in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+Format = Literal["fp32", "bf16", "fp16"]
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Precision:
+    """`format` under autocast; weights stay float32. fp16 needs a gradient scaler."""
+
+    format: Format = "fp32"
+
+    @property
+    def needs_scaler(self) -> bool:
+        return self.format == "fp16"
+
+    def autocast(self, device: torch.device) -> AbstractContextManager:
+        if self.format == "fp32":
+            return nullcontext()
+        return torch.autocast(device.type, dtype=_DTYPES[self.format])
+
+
+FULL = Precision("fp32")
+
+
+def choose_precision(asked: Literal["auto", "fp32", "bf16", "fp16"], device: torch.device) -> Precision:
+    """`auto`: bf16 where the GPU computes it, else fp16; fp32 on CPUs, where bf16 may be slower.
+
+    Raises ValueError for fp16 on a CPU, which has no scaled training."""
+    if asked == "fp16" and device.type == "cpu":
+        raise ValueError("train.precision=fp16 needs a GPU; use fp32, bf16 or auto on a CPU")
+    if asked != "auto":
+        return Precision(asked)
+    if device.type != "cuda":
+        return FULL
+    return Precision("bf16" if torch.cuda.is_bf16_supported() else "fp16")
+
+
+@contextmanager
+def exact_arithmetic(wanted: bool = True) -> Iterator[None]:
+    """Full float32 on GPUs too: without TF32, whose ten bits of mantissa would show in the
+    fourth digit of a probability. Does nothing where not `wanted`."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    if wanted:
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before

@@ -1,0 +1,57 @@
+"""What a worker is told: one configuration, one fold, and where the run lies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from search_spaces.config import Configuration
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """One fold run. `reported_epochs`: epochs the search has heard of already; a resumed run
+    does not repeat them. `run`: path or URI of the run directory."""
+
+    run: str
+    config_id: str
+    configuration: Configuration
+    fold: int
+    reported_epochs: int = 0
+    threads: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a Ray Tune trial's `config`."""
+        return {
+            "run": self.run,
+            "config_id": self.config_id,
+            "configuration": self.configuration.model_dump(mode="json"),
+            "fold": self.fold,
+            "reported_epochs": self.reported_epochs,
+            "threads": self.threads,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> FoldTask:
+        known = dict(values)
+        configuration = Configuration.model_validate(known.pop("configuration"))
+        return cls(configuration=configuration, **known)
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What a fold run tells after an epoch. `epoch` counts from 1; `metrics` are of the validation
+    fold, plus `train_loss`, `lr`, `seconds` (wall clock of the epoch) and `images_per_second`;
+    `done` means that every file of this fold run is complete on disk."""
+
+    epoch: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    done: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"epoch": self.epoch, "metrics": dict(self.metrics), "done": self.done}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> EpochResult:
+        return cls(int(values["epoch"]), dict(values["metrics"]), bool(values["done"]))

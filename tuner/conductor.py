@@ -1,0 +1,156 @@
+"""What every executor drives: the race, its journal and the sampler kept in step.
+
+Ray's searcher and scheduler (`ray_edge.py`) and the in-process executor (`local.py`) are thin
+shells around one `Conductor`. It is used by one thread at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from search_spaces.config import Configuration
+from trainables.failure import Failure, no_space_message
+from trainables.task import EpochResult, FoldTask
+from tuner import events as ev
+from tuner.journal import Journal, Record
+from tuner.proposals import Proposals
+from tuner.race import AskPromotion, Done, Propose, Race, Rules, StartFold, Wait
+
+Listener = Callable[[Record, Race], None]
+
+
+class Conductor:
+    """`clock` gives seconds since the epoch; `deadline` in the same seconds or None. `listeners`
+    hear every record once it is safe in the journal."""
+
+    def __init__(
+        self,
+        *,
+        run: str,
+        rules: Rules,
+        proposals: Proposals,
+        journal: Journal,
+        slots: int,
+        threads: int,
+        clock: Callable[[], float],
+        deadline: float | None = None,
+        listeners: Sequence[Listener] = (),
+    ) -> None:
+        self.race = Race(rules)
+        self.fatal: Failure | None = None
+        self.stopped = False
+        self.slots = slots
+        self._run, self._threads = run, threads
+        self._proposals, self._journal = proposals, journal
+        self._clock, self._deadline = clock, deadline
+        self._listeners = tuple(listeners)
+        self._configurations: dict[str, Configuration] = {}
+        self._sequence = 0
+
+    def replay(self, records: Sequence[Record]) -> None:
+        """Take in what an earlier process recorded; what was running then is queued again."""
+        for record in records:
+            decisions = self.race.apply(record.event)
+            self._follow(record.event, decisions)
+            self._sequence = record.sequence + 1
+            for listener in self._listeners:
+                listener(record, self.race)
+        if records:
+            self.record(ev.Resumed())
+
+    def take(self) -> FoldTask | Wait | Done:
+        """The next fold run for a free slot."""
+        self._check_deadline()
+        while not self._halted:
+            match self.race.next_work(self.slots):
+                case Propose():
+                    self._propose()
+                case AskPromotion():
+                    self.record(ev.SlotIdle())
+                case StartFold() as work:
+                    self.record(ev.Started(work.config_id, work.fold))
+                    if not self._halted:
+                        return self._task(work)
+                case Wait() | Done() as nothing:
+                    return nothing
+        return Done()
+
+    def report(self, task: FoldTask, result: EpochResult) -> bool:
+        """Take in an epoch; True when the fold run must stop now."""
+        self._check_deadline()
+        kind = ev.Finished if result.done else ev.Reported
+        run = self.race.runs[task.config_id, task.fold]
+        if not run.is_over and (result.done or result.epoch > run.epoch):
+            self.record(kind(task.config_id, task.fold, result.epoch, dict(result.metrics)))
+        elif not run.is_over:
+            return False
+        return self.race.runs[task.config_id, task.fold].is_over or self._halted
+
+    def fail(self, task: FoldTask, failure: Failure) -> None:
+        """Take in the end of a fold run by an error."""
+        if failure.kind == "fatal":
+            self.fatal = self.fatal or failure
+            return
+        if not self.race.runs[task.config_id, task.fold].is_over:
+            retry = failure.kind == "crash"
+            self.record(ev.Failed(task.config_id, task.fold, failure.message, retry))
+
+    def stop(self) -> None:
+        """Hand out nothing more (the user asked to stop)."""
+        self.stopped = True
+
+    @property
+    def _halted(self) -> bool:
+        return self.stopped or self.fatal is not None
+
+    def record(self, event: ev.Event) -> None:
+        """Decide, write down, and tell whoever listens."""
+        decisions = self.race.apply(event)
+        record = Record(self._sequence, self._clock(), event, tuple(decisions))
+        try:
+            self._journal.append(record)
+            self._sequence += 1
+            self._follow(event, decisions)
+            for listener in self._listeners:
+                listener(record, self.race)
+        except OSError as error:
+            # What cannot be written down did not happen: stop here, and resume from the journal.
+            self.fatal = self.fatal or Failure("fatal", no_space_message(error))
+
+    def _follow(self, event: ev.Event, decisions: list[ev.Decision]) -> None:
+        self._proposals.take_in(event, decisions)
+        if isinstance(event, ev.Proposed):
+            configuration = Configuration.model_validate(event.configuration)
+            self._configurations[event.config_id] = configuration
+
+    def _propose(self) -> None:
+        proposal = self._proposals.ask()
+        if proposal is None:
+            self.record(ev.SpaceExhausted())
+            return
+        configuration = proposal.configuration
+        self.record(
+            ev.Proposed(
+                config_id=configuration.config_id,
+                number=len(self.race.entrants),
+                backbone=configuration.backbone.name,
+                epochs=configuration.train.epochs,
+                configuration=configuration.model_dump(mode="json"),
+                params=proposal.params,
+            )
+        )
+
+    def _task(self, work: StartFold) -> FoldTask:
+        return FoldTask(
+            run=self._run,
+            config_id=work.config_id,
+            configuration=self._configurations[work.config_id],
+            fold=work.fold,
+            reported_epochs=self.race.runs[work.config_id, work.fold].epoch,
+            threads=self._threads,
+        )
+
+    def _check_deadline(self) -> None:
+        if self._deadline is not None and self._clock() >= self._deadline:
+            self._deadline = None
+            self.record(ev.DeadlinePassed())

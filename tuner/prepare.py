@@ -1,0 +1,181 @@
+"""Everything before the first fold run: check names and data, draw the folds, decode the images.
+
+`run.yaml` is written last. A directory without it was never a run, and preparing it again is
+harmless; with it, the folds are never drawn again.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Protocol
+
+import yaml
+
+from search_spaces.config import RunConfig
+from search_spaces.space import Space, Study
+from trainables.backbone import check_backbone_name, check_hub_weights
+from trainables.checks import CheckedData, check_data
+from trainables.errors import Problem
+from trainables.folds import assign_folds, write_folds, write_test
+from trainables.manifest import Manifest, fingerprint
+from trainables.optim import check_optimizer_name
+from trainables.run_data import RUN_VERSION, RunData, load_run_data
+from trainables.seeds import derive_seed
+from trainables.sources import load_manifest
+from trainables.submission import SubmissionFormat
+from tuner.errors import UserError
+from tuner.run_directory import RunDirectory
+
+PACKAGES = ("foldblend", "torch", "timm", "ray", "optuna", "albumentations", "scikit-learn", "numpy")
+
+
+class Steps(Protocol):
+    """How long work is shown: a named step with a total, reporting done and total."""
+
+    def __call__(self, name: str) -> Callable[[int, int], None]: ...
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is ready to be searched."""
+
+    directory: RunDirectory
+    data: RunData
+
+
+def run_directory_of(config: RunConfig) -> RunDirectory:
+    return RunDirectory((RunDirectory.of(config.storage).root) / config.name)
+
+
+def refuse_existing(run: RunDirectory) -> None:
+    """UserError where a run lies already: neither overwritten nor mixed."""
+    if run.run_yaml.exists():
+        raise UserError(
+            f"{run.root}: a run of this name exists; go on with it by "
+            f"`foldblend search --resume {run.root}`, or choose another name=…"
+        )
+    stray = [entry.name for entry in run.root.list()]
+    known = {"folds.parquet", "test.parquet", "dropped.csv", "search.log"}
+    if any(name not in known for name in stray):
+        raise UserError(
+            f"{run.root}: not empty and not a run directory (holds {stray[0]}); choose another name=…"
+        )
+
+
+def check_models(space: Space) -> None:
+    """Unknown names and unreachable weights are found now, not in the first fold run."""
+    for backbone in space.backbones():
+        check_backbone_name(backbone.name)
+        if backbone.pretrained and not backbone.weights:
+            check_hub_weights(backbone.name)
+    for name in space.optimizer_names():
+        check_optimizer_name(name)
+
+
+def prepare(study: Study, run: RunDirectory, steps: Steps) -> Prepared:
+    """Check, fold, decode; returns what the search needs. All problems of the data at once are a
+    `DataProblems`."""
+    config = study.run
+    refuse_existing(run)
+    check_models(study.space)
+    manifest = load_manifest(config.data)
+    checked = check_data(
+        manifest,
+        k=config.folds.k,
+        kind=config.folds.kind,
+        on_bad_image=config.data.on_bad_image,
+        progress=steps("checking images"),
+    )
+    _write_tables(run, config, checked)
+    run.run_yaml.write_text(_run_yaml(study, checked))
+    return Prepared(run, load_run_data(str(run.root), steps("decoding images")))
+
+
+def _write_tables(run: RunDirectory, config: RunConfig, checked: CheckedData) -> None:
+    manifest = checked.manifest
+    folds = assign_folds(
+        manifest.labels,
+        manifest.groups,
+        k=config.folds.k,
+        kind=config.folds.kind,
+        seed=derive_seed(config.seed, "folds"),
+    )
+    run.folds.delete()  # left by a start that was cut off before run.yaml
+    write_folds(run.folds, manifest, folds)
+    if manifest.test_ids:
+        run.test_table.delete()
+        write_test(run.test_table, manifest)
+    if checked.dropped:
+        run.dropped.write_text(_dropped_csv(checked.dropped))
+
+
+def _dropped_csv(dropped: Sequence[Problem]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["kind", "where", "detail"])
+    writer.writerows([(problem.kind, problem.where, problem.detail) for problem in dropped])
+    return text.getvalue()
+
+
+def _run_yaml(study: Study, checked: CheckedData) -> str:
+    manifest = checked.manifest
+    content = {
+        "version": RUN_VERSION,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "config": study.run.model_dump(mode="json"),
+        "overrides": list(study.overrides),
+        "config_dir": str(study.config_dir) if study.config_dir else None,
+        "space": {
+            "fingerprint": study.space.fingerprint(),
+            "max_epochs": study.space.max_epochs(),
+            "searched": [
+                {"key": row.key, "range": row.description, "holds_when": row.condition}
+                for row in study.space.rows()
+            ],
+        },
+        "data": {
+            "fingerprint": fingerprint(manifest, checked.digests),
+            "classes": list(manifest.classes),
+            "label_values": list(manifest.label_values),
+            "cache_size": max(study.space.image_sizes()),
+            "n_train": len(manifest.ids),
+            "n_test": len(manifest.test_ids),
+            "n_dropped": len(checked.dropped),
+            "submission": submission_dict(manifest),
+        },
+        "versions": versions(),
+    }
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def submission_dict(manifest: Manifest) -> dict[str, Any] | None:
+    form = manifest.submission
+    if form is None:
+        return None
+    return {"columns": list(form.columns), "kind": form.kind, "id_column": form.id_column}
+
+
+def submission_of(raw: dict[str, Any]) -> SubmissionFormat | None:
+    """The submission's form out of a run.yaml."""
+    stored = raw["data"].get("submission")
+    if stored is None:
+        return None
+    return SubmissionFormat(
+        columns=tuple(stored["columns"]), kind=stored["kind"], id_column=stored["id_column"]
+    )
+
+
+def versions() -> dict[str, str]:
+    found = {"python": sys.version.split()[0]}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

@@ -1,0 +1,131 @@
+"""What a person sees while it runs: a live table on a terminal, silence elsewhere.
+
+Whatever the screen shows, `search.log` gets every decision as a line with its time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ensemble.files import Location
+from tuner import events as ev
+from tuner.journal import Record
+from tuner.race import Race
+from tuner.view import race_view
+
+# Drawing takes longer than a report: no more often than a person can read.
+REFRESH_SECONDS = 0.25
+
+
+class LiveTable:
+    """A listener that draws the race. Use as a context; does nothing off a terminal."""
+
+    def __init__(self, console: Console, slots: int) -> None:
+        self._console, self._slots = console, slots
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._started = time.monotonic()
+        self._drawn = 0.0
+
+    def __enter__(self) -> LiveTable:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._live.is_started:
+            self._live.stop()
+
+    def __call__(self, record: Record, race: Race) -> None:
+        now = time.monotonic()
+        if not self._live.is_started or now - self._drawn < REFRESH_SECONDS:
+            return
+        self._drawn = now
+        view = race_view(race, slots=self._slots, elapsed=now - self._started)
+        self._live.update(view, refresh=True)
+
+
+class DecisionLog:
+    """A listener that writes decisions and failures as lines a person reads."""
+
+    def __init__(self, location: Location, since: float = 0.0) -> None:
+        """Records older than `since` (seconds since the epoch) were logged by an earlier process."""
+        self._location, self._since = location, since
+
+    def __call__(self, record: Record, race: Race) -> None:
+        if not self._location.is_local or record.time < self._since:
+            return
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.time))
+        lines = [f"{stamp} {line}\n" for line in describe(record)]
+        if lines:
+            with self._location.local_path.open("a") as file:
+                file.writelines(lines)
+
+
+def describe(record: Record) -> list[str]:
+    """A record in words: the event where it matters alone, then each decision."""
+    lines = []
+    match record.event:
+        case ev.Proposed() as event:
+            lines.append(f"{event.config_id} proposed: {event.backbone} {dict(event.params)}")
+        case ev.Finished() as event:
+            scores = ", ".join(
+                f"{key} {event.metrics[key]:.4f}"
+                for key in ("log_loss", "accuracy", "macro_f1")
+                if key in event.metrics
+            )
+            lines.append(f"{event.config_id} fold {event.fold} finished: {scores}")
+        case ev.Failed() as event:
+            lines.append(f"{event.config_id} fold {event.fold} failed: {event.error}")
+        case ev.DeadlinePassed() | ev.Resumed() | ev.SpaceExhausted() as event:
+            lines.append(type(event).__name__)
+    return lines + [_describe_decision(decision) for decision in record.decisions]
+
+
+def _describe_decision(decision: ev.Decision) -> str:
+    match decision:
+        case ev.Promote() | ev.Complete():
+            why = f": {decision.why}" if isinstance(decision, ev.Promote) else ""
+            return f"{decision.config_id} {_WORDS[type(decision)]}{why}"
+        case _:
+            return f"{decision.config_id} fold {decision.fold} {_WORDS[type(decision)]}: {decision.why}"
+
+
+_WORDS: dict[type, str] = {
+    ev.Prune: "pruned",
+    ev.Promote: "promoted",
+    ev.Complete: "is a member",
+    ev.Retry: "queued again",
+    ev.GiveUp: "given up",
+    ev.Stop: "stopped",
+}
+
+
+@contextmanager
+def steps(console: Console) -> Iterator[Callable[[str], Callable[[int, int], None]]]:
+    """Progress bars for named steps of known length; nothing off a terminal."""
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+    def step(name: str) -> Callable[[int, int], None]:
+        task = progress.add_task(name, total=None)
+
+        def update(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        return update
+
+    with progress:
+        yield step

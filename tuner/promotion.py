@@ -1,0 +1,79 @@
+"""Which configurations earn their remaining folds: by rank on the probe fold.
+
+This is the seam for promotion by what a configuration adds to the ensemble: a rule is a pure
+function from a `Standing` to promotions, and the race asks whichever rule it was given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration that finished the probe fold. `loss`: smaller is better."""
+
+    config_id: str
+    loss: float
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the rule may look at.
+
+    waiting: finished on the probe fold, not promoted. promoted: promoted and not failed since.
+    ended: configurations whose probe fold is over (finished, pruned or failed).
+    expected: how many configurations the budget allows in all, None where it cannot be known.
+    idle: slots that would stand still otherwise, and no new configuration may be proposed."""
+
+    waiting: Sequence[Candidate]
+    promoted: Sequence[Candidate]
+    ended: int
+    expected: int | None
+    members: int
+    idle: int = 0
+
+
+@dataclass(frozen=True)
+class Promotion:
+    config_id: str
+    why: str
+
+
+PromotionRule = Callable[[Standing], list[Promotion]]
+
+# Where nobody knows how many configurations will come: one promotion for so many that ended.
+UNKNOWN_PACE = 4
+
+
+def by_rank(standing: Standing) -> list[Promotion]:
+    """The best by probe-fold score, at the pace at which the budget is used up.
+
+    After half of the expected configurations half of the members are promoted. So full folds
+    start early, no stage waits for another, and late comers still find a place. Idle slots are
+    given to the best that wait, whatever the pace."""
+    free = standing.members - len(standing.promoted)
+    wanted = min(free, _due(standing) + standing.idle)
+    best = sorted(standing.waiting, key=lambda one: (_order(one.loss), one.config_id))
+    finished = [*standing.waiting, *standing.promoted]
+    return [Promotion(one.config_id, _why(one, finished)) for one in best[: max(0, wanted)]]
+
+
+def _due(standing: Standing) -> int:
+    if standing.expected is None:
+        quota = standing.ended // UNKNOWN_PACE
+    else:
+        share = min(1.0, standing.ended / max(1, standing.expected))
+        quota = math.floor(standing.members * share)
+    return max(0, quota - len(standing.promoted))
+
+
+def _order(loss: float) -> float:
+    return math.inf if math.isnan(loss) else loss
+
+
+def _why(one: Candidate, finished: Sequence[Candidate]) -> str:
+    rank = 1 + sum(1 for other in finished if _order(other.loss) < _order(one.loss))
+    return f"rank {rank} of {len(finished)} finished on the probe fold"

@@ -1,0 +1,103 @@
+"""Ray Tune's Searcher and TrialScheduler as two thin shells around one conductor.
+
+A Tune trial is one fold run. Which fold run comes next, and whether it goes on, the conductor
+decides; Tune finds the slots, keeps the actors warm and notices when they die.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from trainables.failure import Failure
+from trainables.task import EpochResult, FoldTask
+from tuner.conductor import Conductor
+from tuner.race import Wait
+
+
+class Assignments:
+    """Which fold run each Tune trial is. Not pickled: Tune's snapshots are not what we resume
+    from, the journal is."""
+
+    def __init__(self, conductor: Conductor) -> None:
+        self.conductor = conductor
+        self.tasks: dict[str, FoldTask] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def finish(self, trial_id: str, result: dict[str, Any] | None, error: str | None) -> None:
+        """A trial ended, in whatever way; telling twice is harmless."""
+        task = self.tasks.pop(trial_id, None)
+        if task is None:
+            return
+        if error is not None:
+            self.conductor.fail(task, Failure("crash", error))
+        elif result and "failure" in result:
+            self.conductor.fail(task, Failure.from_dict(result["failure"]))
+        elif result and result.get("epoch"):
+            self.conductor.report(task, EpochResult.from_dict(result))
+
+
+class RaceSearcher(Searcher):
+    """Hands out fold runs as trials."""
+
+    def __init__(self, assignments: Assignments) -> None:
+        super().__init__(metric="epoch", mode="max")
+        self._assignments = assignments
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        work = self._assignments.conductor.take()
+        if isinstance(work, FoldTask):
+            self._assignments.tasks[trial_id] = work
+            return work.to_dict()
+        return None if isinstance(work, Wait) else Searcher.FINISHED
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        # Ray calls the scheduler first when an actor dies; it knows why.
+        self._assignments.finish(trial_id, result, "the worker process died" if error else None)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the journal is the record."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: a search resumes by replaying the journal into a new Tune run."""
+
+
+class RaceScheduler(FIFOScheduler):
+    """Asks the conductor after every epoch whether the fold run goes on."""
+
+    def __init__(self, assignments: Assignments) -> None:
+        super().__init__()
+        self._assignments = assignments
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        task = self._assignments.tasks.get(trial.trial_id)
+        if task is None:
+            return TrialScheduler.STOP
+        stop = self._assignments.conductor.report(task, EpochResult.from_dict(result))
+        return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        self._assignments.finish(trial.trial_id, None, _why(trial))
+
+
+def trial_name(trial: Trial) -> str:
+    """What the Ray dashboard and the logs call a fold run."""
+    config = trial.config
+    backbone = config["configuration"]["backbone"]["name"].replace("/", "_").replace(":", "_")
+    return f"{backbone}-{config['config_id']}-fold{config['fold']}-{trial.trial_id[-5:]}"
+
+
+def _why(trial: Trial) -> str:
+    try:
+        text = str(trial.get_error() or "")
+    except Exception:  # an error that cannot be unpickled here is still an error
+        text = ""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[0][:300] if lines else "the worker process died"

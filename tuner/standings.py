@@ -1,0 +1,175 @@
+"""What a person wants to know of a race, as frozen numbers; `view.py` draws them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tuner.race import PROBE_FOLD, Race, Status
+
+
+@dataclass(frozen=True)
+class BackboneRow:
+    """Counts of configurations of one backbone, and the best probe-fold score so far."""
+
+    backbone: str
+    proposed: int
+    running: int
+    pruned: int
+    promoted: int
+    members: int
+    failed: int
+    best: float | None
+
+
+@dataclass(frozen=True)
+class ConfigurationRow:
+    """`score`: mean over the finished folds, `folds_done` of `n_folds`; `probe`: the last score
+    on the probe fold. `optimistic`: its epoch was chosen on the validation fold."""
+
+    config_id: str
+    backbone: str
+    state: str
+    score: float | None
+    probe: float | None
+    folds_done: int
+    n_folds: int
+    why: str
+    optimistic: bool
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Fold-epochs spent and the most that will be; `seconds_left` is None before there is
+    anything to judge from."""
+
+    configurations: int
+    configurations_planned: int | None
+    fold_epochs: int
+    fold_epochs_planned: int | None
+    running: int
+    members: int
+    members_wanted: int
+    failures: int
+    seconds_left: float | None
+
+
+def backbone_rows(race: Race) -> list[BackboneRow]:
+    names = sorted({entrant.backbone for entrant in race.entrants.values()})
+    return [_backbone_row(race, name) for name in names]
+
+
+def configuration_rows(
+    race: Race, configurations: Mapping[str, Mapping[str, Any]]
+) -> list[ConfigurationRow]:
+    """Members first, best first; then by how far a configuration came and its probe score."""
+    rows = [_configuration_row(race, one, configurations.get(one, {})) for one in race.entrants]
+
+    def order(row: ConfigurationRow) -> tuple[bool, int, float]:
+        score = row.score if row.score is not None else row.probe
+        loss = math.inf if score is None else race.rules.loss(score)
+        return (row.folds_done < row.n_folds, -row.folds_done, loss)
+
+    return sorted(rows, key=order)
+
+
+def totals(race: Race, slots: int | None) -> Totals:
+    planned = _planned_fold_epochs(race)
+    spent = race.fold_epochs_spent
+    return Totals(
+        configurations=len(race.entrants),
+        configurations_planned=race.rules.configurations,
+        fold_epochs=spent,
+        fold_epochs_planned=planned,
+        running=race.in_flight,
+        members=len(race.members),
+        members_wanted=race.rules.members,
+        failures=sum(run.failures for run in race.runs.values()),
+        seconds_left=_seconds_left(race, planned, slots),
+    )
+
+
+def _backbone_row(race: Race, name: str) -> BackboneRow:
+    mine = {key for key, one in race.entrants.items() if one.backbone == name}
+    runs = [run for run in race.runs.values() if run.config_id in mine]
+    probes = [run for run in runs if run.fold == PROBE_FOLD]
+    finished = [
+        run.metrics[race.rules.metric] for run in probes if run.status is Status.FINISHED
+    ]
+    return BackboneRow(
+        backbone=name,
+        proposed=len(mine),
+        running=sum(run.status is Status.RUNNING for run in runs),
+        pruned=sum(run.status is Status.PRUNED for run in probes),
+        promoted=sum(race.entrants[key].promoted for key in mine),
+        members=sum(key in mine for key in race.members),
+        failed=sum(race.entrants[key].failed for key in mine),
+        best=min(finished, key=race.rules.loss) if finished else None,
+    )
+
+
+def _configuration_row(
+    race: Race, config_id: str, configuration: Mapping[str, Any]
+) -> ConfigurationRow:
+    entrant, metric = race.entrants[config_id], race.rules.metric
+    runs = [run for run in race.runs.values() if run.config_id == config_id]
+    done = [run.metrics[metric] for run in runs if run.status is Status.FINISHED]
+    probe = race.runs[config_id, PROBE_FOLD]
+    return ConfigurationRow(
+        config_id=config_id,
+        backbone=entrant.backbone,
+        state=_state(race, config_id),
+        score=sum(done) / len(done) if done else None,
+        probe=probe.values[-1] if probe.values else None,
+        folds_done=len(done),
+        n_folds=race.rules.n_folds,
+        why=_why(race, config_id),
+        optimistic=configuration.get("train", {}).get("keep") == "best",
+    )
+
+
+def _state(race: Race, config_id: str) -> str:
+    entrant, probe = race.entrants[config_id], race.runs[config_id, PROBE_FOLD]
+    if entrant.failed:
+        return "failed"
+    if config_id in race.members:
+        return "member"
+    if entrant.promoted:
+        return "promoted"
+    return str(probe.status)
+
+
+def _why(race: Race, config_id: str) -> str:
+    failed = [run for run in race.runs.values() if run.config_id == config_id]
+    for run in failed:
+        if run.status is Status.FAILED:
+            return f"fold {run.fold}: {run.why}"
+    probe = race.runs[config_id, PROBE_FOLD]
+    return probe.why if probe.status in (Status.PRUNED, Status.STOPPED) else ""
+
+
+def _planned_fold_epochs(race: Race) -> int | None:
+    """The most that will be spent. What pruning saved already is taken off."""
+    rules = race.rules
+    if rules.fold_epochs is not None and rules.configurations is None:
+        return rules.fold_epochs
+    if rules.configurations is None:
+        return None
+    coming = rules.configurations - len(race.entrants) if race.exploring else 0
+    promotions = max(0, rules.members - sum(one.promoted for one in race.entrants.values()))
+    known = sum(
+        run.epoch if run.is_over else race.entrants[run.config_id].epochs
+        for run in race.runs.values()
+    )
+    most = known + rules.max_epochs * (coming + promotions * (rules.n_folds - 1))
+    return most if rules.fold_epochs is None else min(most, rules.fold_epochs)
+
+
+def _seconds_left(race: Race, planned: int | None, slots: int | None) -> float | None:
+    spent = race.fold_epochs_spent
+    if planned is None or not spent or not slots:
+        return None
+    seconds = sum(run.seconds for run in race.runs.values())
+    return max(0, planned - spent) * seconds / spent / slots

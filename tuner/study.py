@@ -1,0 +1,164 @@
+"""The story of a search, from a command line to an ensemble. Reads as a table of contents."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from ensemble.blend import Blend
+from ensemble.metrics import get_metric
+from search_spaces.space import Study, load_study
+from trainables.loop import run_fold
+from trainables.run_data import RunData, load_run_data
+from trainables.seeds import derive_seed
+from tuner.conductor import Conductor, Listener
+from tuner.errors import UserError
+from tuner.finish import blend_stored, save_ledger
+from tuner.events import Resumed
+from tuner.journal import Journal, Record
+from tuner.ledger import LedgerKeeper
+from tuner.local import run_in_process
+from tuner.prepare import prepare, run_directory_of
+from tuner.progress import DecisionLog, LiveTable, steps
+from tuner.proposals import Proposals
+from tuner.replayed import StoredRun, read_run
+from tuner.rules import rules_of
+from tuner.run_directory import RunDirectory, exclusive
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a search ended. `blend` is None where no member is complete; `stopped` by the user."""
+
+    stored: StoredRun
+    blend: Blend | None
+    stopped: bool
+    logs: str | None
+
+
+def search(
+    overrides: Sequence[str],
+    *,
+    config_dir: Path | None = None,
+    console: Console,
+    in_process: bool = False,
+) -> Outcome:
+    """A new run: configuration, preparation, race, blend."""
+    study = load_study(overrides, config_dir)
+    rules_of(study.run, study.space.max_epochs())
+    run = run_directory_of(study.run)
+    with exclusive(run):
+        with steps(console) as step:
+            prepared = prepare(study, run, step)
+        return _race_and_blend(study, run, prepared.data, console, in_process)
+
+
+def resume(path: str, *, console: Console, in_process: bool = False) -> Outcome:
+    """Go on with a run from its journal; a finished one is only blended again."""
+    stored = read_run(path)
+    study = study_of(stored)
+    run = stored.directory
+    with exclusive(run):
+        with steps(console) as step:
+            data = load_run_data(str(run.root), step("decoding images"))
+        return _race_and_blend(study, run, data, console, in_process)
+
+
+def study_of(stored: StoredRun) -> Study:
+    """The study a run was started with. UserError where this version's files give another one."""
+    raw = stored.raw
+    config_dir = Path(raw["config_dir"]) if raw.get("config_dir") else None
+    study = load_study(raw["overrides"], config_dir)
+    if study.space.fingerprint() != raw["space"]["fingerprint"]:
+        raise UserError(
+            f"{stored.directory.root}: the search space has changed since this run began "
+            "(other files in search_spaces/ or --config-dir); bring them back, or start a new run"
+        )
+    return Study(stored.config, study.space, study.overrides, config_dir)
+
+
+def _race_and_blend(
+    study: Study, run: RunDirectory, data: RunData, console: Console, in_process: bool
+) -> Outcome:
+    if in_process:
+        conductor = _race_in_process(study, run, data, console)
+        logs = None
+    else:
+        conductor, logs = _race_on_ray(study, run, console)
+    stored = read_run(str(run.root))
+    save_ledger(stored)
+    if conductor.fatal:
+        raise UserError(conductor.fatal.message)
+    blend = blend_stored(stored) if stored.race.members else None
+    return Outcome(stored, blend, conductor.stopped, logs)
+
+
+def _race_on_ray(study: Study, run: RunDirectory, console: Console) -> tuple[Conductor, str]:
+    from tuner.engine import connected, run_on_ray
+
+    with console.status("starting Ray"), connected(study.run) as cluster:
+        console.print(f"[dim]{cluster.slots} fold runs at a time; Ray's logs: {cluster.logs}[/dim]")
+        with LiveTable(console, cluster.slots) as table:
+            conductor = _conductor(study, run, cluster.slots, [table])
+            run_on_ray(conductor, study.run, run, cluster)
+        return conductor, cluster.logs
+
+
+def _race_in_process(
+    study: Study, run: RunDirectory, data: RunData, console: Console
+) -> Conductor:
+    slots = study.run.search.resources.slots or 1
+    with LiveTable(console, slots) as table:
+        conductor = _conductor(study, run, slots, [table])
+        run_in_process(conductor, lambda task: run_fold(task, data))
+    return conductor
+
+
+def _conductor(
+    study: Study, run: RunDirectory, slots: int, listeners: Sequence[Listener]
+) -> Conductor:
+    """A conductor that stands where the journal ends."""
+    config, journal = study.run, Journal(run.journal)
+    records = journal.read()
+    now = time.time()
+    conductor = Conductor(
+        run=str(run.root),
+        rules=rules_of(config, study.space.max_epochs()),
+        proposals=Proposals(
+            study.space,
+            config.search.sampler,
+            metric=config.search.metric,
+            maximise=get_metric(config.search.metric).higher_is_better,
+            seed=derive_seed(config.seed, "proposals"),
+        ),
+        journal=journal,
+        slots=slots,
+        threads=config.search.resources.threads,
+        clock=time.time,
+        deadline=_deadline(config.search.budget.hours, records, now),
+        listeners=[DecisionLog(run.log, since=now), LedgerKeeper(run), *listeners],
+    )
+    conductor.replay(records)
+    return conductor
+
+
+def _deadline(hours: float | None, records: Sequence[Record], now: float) -> float | None:
+    """Hours spent before an interruption count; the pause does not."""
+    if hours is None:
+        return None
+    return now + hours * 3600.0 - spent_seconds(records)
+
+
+def spent_seconds(records: Sequence[Record], longest_gap_seconds: float = 3600.0) -> float:
+    """Wall clock during which the search was running: the time between records, without the
+    pause before a `Resumed`."""
+    spent = 0.0
+    for before, after in zip(records, records[1:], strict=False):
+        if not isinstance(after.event, Resumed):
+            spent += min(after.time - before.time, longest_gap_seconds)
+    return spent
+

@@ -1,0 +1,180 @@
+"""Tables for a terminal. Everything here takes numbers and gives Rich renderables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from ensemble.blend import Blend
+from tuner.race import Race
+from tuner.standings import ConfigurationRow, Totals, backbone_rows, configuration_rows, totals
+
+_STATE_STYLE = {
+    "member": "bold green",
+    "promoted": "green",
+    "running": "cyan",
+    "pruned": "yellow",
+    "stopped": "yellow",
+    "failed": "bold red",
+}
+
+
+def race_view(race: Race, *, slots: int | None, elapsed: float | None) -> RenderableType:
+    """The live picture: a row per backbone, then the whole."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("backbone", no_wrap=True)
+    for name in ("tried", "running", "pruned", "promoted", "members", "failed"):
+        table.add_column(name, justify="right")
+    table.add_column(f"best {race.rules.metric}", justify="right")
+    for row in backbone_rows(race):
+        table.add_row(
+            row.backbone,
+            str(row.proposed),
+            _count(row.running, "cyan"),
+            _count(row.pruned, "yellow"),
+            _count(row.promoted, "green"),
+            _count(row.members, "bold green"),
+            _count(row.failed, "bold red"),
+            number(row.best),
+        )
+    return Group(table, _totals_line(totals(race, slots), elapsed))
+
+
+def leaderboard(
+    race: Race,
+    configurations: Mapping[str, Mapping[str, Any]],
+    blend: Blend | None = None,
+    limit: int | None = None,
+) -> RenderableType:
+    """Every configuration, best first, with what became of it and why."""
+    rows = configuration_rows(race, configurations)
+    weights = {one.config_id: one.weight for one in blend.members} if blend else {}
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name, justify in (
+        ("configuration", "left"),
+        ("backbone", "left"),
+        ("state", "left"),
+        (f"mean {race.rules.metric}", "right"),
+        ("probe fold", "right"),
+        ("folds", "right"),
+        ("weight", "right"),
+        ("why", "left"),
+    ):
+        table.add_column(name, justify=justify, no_wrap=name != "why")  # type: ignore[arg-type]
+    for row in rows[:limit]:
+        table.add_row(*_leaderboard_cells(row, weights.get(row.config_id)))
+    notes = []
+    if any(row.optimistic for row in rows):
+        notes.append(Text("* keep: best chose the epoch on the validation fold: optimistic"))
+    if limit is not None and len(rows) > limit:
+        notes.append(Text(f"(+{len(rows) - limit} more in fold_runs.parquet)"))
+    return Group(table, *notes)
+
+
+def blend_view(blend: Blend) -> RenderableType:
+    """The ensemble against its best member, the honest score first."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    percent = f"{blend.confidence * 100:g} %"
+    for name in ("", f"nested {blend.metric}", f"{percent} interval", "without probe fold"):
+        table.add_column(name, justify="left" if not name else "right", no_wrap=True)
+    ours, single = blend.nested.blend, blend.nested.best_single
+    for label, score in (("ensemble", ours), ("best single", single)):
+        table.add_row(
+            Text(label, style="bold" if label == "ensemble" else ""),
+            number(score.value),
+            f"{number(score.low)} to {number(score.high)}",
+            f"{number(score.without_probe_fold)} "
+            f"({number(score.without_probe_fold_low)} to {number(score.without_probe_fold_high)})",
+        )
+    return Group(table, Text(_difference(blend)), Text(_method(blend), style="dim"))
+
+
+def number(value: float | None) -> str:
+    if value is None or value != value:
+        return "-"
+    return f"{value:.4f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as 42 s, 3 min 05 s or 2 h 10 min."""
+    if seconds is None:
+        return "-"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def problems_view(rows: Sequence[tuple[str, str, str]]) -> RenderableType:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in ("problem", "where", "detail"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _leaderboard_cells(row: ConfigurationRow, weight: float | None) -> tuple[str | Text, ...]:
+    return (
+        row.config_id,
+        row.backbone,
+        Text(row.state, style=_STATE_STYLE.get(row.state, "")),
+        number(row.score) + ("*" if row.optimistic and row.score is not None else ""),
+        number(row.probe),
+        f"{row.folds_done}/{row.n_folds}",
+        "" if weight is None else f"{weight:.3f}",
+        row.why,
+    )
+
+
+def _totals_line(sums: Totals, elapsed: float | None) -> RenderableType:
+    of_configurations = _of(sums.configurations, sums.configurations_planned)
+    of_epochs = _of(sums.fold_epochs, sums.fold_epochs_planned)
+    text = (
+        f"configurations {of_configurations} · fold-epochs {of_epochs} · "
+        f"members {sums.members} of {sums.members_wanted}"
+    )
+    if sums.failures:
+        text += f" · failures {sums.failures}"
+    if elapsed is not None:
+        text += f" · {duration(elapsed)}"
+        if sums.running and sums.seconds_left is not None:
+            text += f", about {duration(sums.seconds_left)} left"
+    if not sums.fold_epochs_planned:
+        return Text(text)
+    bar = ProgressBar(total=sums.fold_epochs_planned, completed=sums.fold_epochs, width=24)
+    grid = Table.grid(padding=(0, 1))
+    grid.add_row(bar, Text(text))
+    return grid
+
+
+def _of(done: int, planned: int | None) -> str:
+    return str(done) if planned is None else f"{done} of {planned}"
+
+
+def _count(value: int, style: str) -> Text:
+    return Text(str(value), style=style if value else "dim")
+
+
+def _difference(blend: Blend) -> str:
+    gap = blend.nested.difference
+    sure = "" if gap.low <= 0.0 <= gap.high else ", more than chance explains"
+    return (
+        f"ensemble minus best single: {gap.value:+.4f} "
+        f"({gap.low:+.4f} to {gap.high:+.4f}{sure})"
+    )
+
+
+def _method(blend: Blend) -> str:
+    tried = ", ".join(f"{one.name} {one.nested:.4f}" for one in blend.methods)
+    return (
+        f"weights by {blend.method} (nested {blend.metric}: {tried}); "
+        f"in-sample {blend.in_sample:.4f}; {blend.n_rows} rows, {blend.n_folds} folds"
+    )

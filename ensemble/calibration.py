@@ -33,7 +33,8 @@ def fit_temperature(proba: np.ndarray, labels: np.ndarray) -> float:
 
     `proba`: (N, C), exact 0 and 1 allowed (floored at 1e-12). `labels`: (N,), all known. The loss
     is convex in 1/T, so a Newton step kept inside a shrinking bracket finds the one minimum.
-    Returns 1 where the loss is flat there (less than 1e-9 nats per unit of 1/T). Raises ValueError on a shape mismatch or NaN.
+    Returns 1 where the loss is flat there (less than 1e-9 nats per unit of 1/T). Raises ValueError
+    on a shape mismatch or NaN.
     """
     check_labelled(labels, proba)
     logits = _shifted_logits(proba)

@@ -11,13 +11,11 @@ import shutil
 import uuid
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+
+from pyarrow import NativeFile
+from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from ensemble.filesystems import open_filesystem
-
-if TYPE_CHECKING:
-    from pyarrow import NativeFile
-    from pyarrow.fs import FileSystem
 
 LOCAL_SCHEME = "file://"
 
@@ -83,16 +81,12 @@ class Location:
         return Path(self.uri)
 
     def exists(self) -> bool:
-        from pyarrow.fs import FileType
-
         if self.is_local:
             return os.path.exists(self.uri)
         return self._kind() != FileType.NotFound
 
     def is_dir(self) -> bool:
         """On an object store a folder is there while something has its prefix."""
-        from pyarrow.fs import FileType
-
         if self.is_local:
             return os.path.isdir(self.uri)
         return self._kind() == FileType.Directory
@@ -138,8 +132,6 @@ class Location:
         if self.is_local:
             names = os.listdir(self.uri) if os.path.isdir(self.uri) else []
         else:
-            from pyarrow.fs import FileSelector
-
             filesystem, path = self._open()
             found = filesystem.get_file_info(FileSelector(path, allow_not_found=True))
             names = [info.base_name for info in found]
@@ -147,8 +139,6 @@ class Location:
 
     def delete(self) -> None:
         """Remove a file, or a folder with everything in it. Missing is fine."""
-        from pyarrow.fs import FileType
-
         if self.is_local:
             _delete_local(Path(self.uri))
             return

@@ -5,11 +5,18 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-if TYPE_CHECKING:
-    from pyarrow.fs import FileSystem
+import pyarrow as pa
+from pyarrow.fs import (
+    AwsStandardS3RetryStrategy,
+    FileSystem,
+    FSSpecHandler,
+    LocalFileSystem,
+    PyFileSystem,
+    S3FileSystem,
+    resolve_s3_region,
+)
 
 S3_ATTEMPTS = 10  # ride out about a minute of refused connections; pyarrow's own default is 3
 S3_OPTIONS = ("endpoint_override", "region", "scheme")
@@ -23,8 +30,6 @@ def open_filesystem(uri: str) -> tuple[FileSystem, str]:
     """
     scheme, separator, rest = uri.partition("://")
     if not separator:
-        from pyarrow.fs import LocalFileSystem
-
         return LocalFileSystem(), uri
     if scheme == "s3":
         path, _, query = rest.partition("?")
@@ -44,8 +49,6 @@ def _environment() -> tuple[str | None, str | None]:
 def _s3(
     bucket: str, query: str, environment: tuple[str | None, str | None], process: int
 ) -> FileSystem:
-    from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem, resolve_s3_region
-
     options = _s3_options(bucket, query)
     endpoint = options.get("endpoint_override", environment[0])
     region = options.get("region")
@@ -84,9 +87,6 @@ def _s3_options(bucket: str, query: str) -> dict[str, str]:
 
 
 def _other(uri: str) -> tuple[FileSystem, str]:
-    import pyarrow as pa
-    from pyarrow.fs import FileSystem
-
     try:
         return FileSystem.from_uri(uri)
     except pa.ArrowInvalid:
@@ -94,10 +94,8 @@ def _other(uri: str) -> tuple[FileSystem, str]:
 
 
 def _fsspec(uri: str) -> tuple[FileSystem, str]:
-    from pyarrow.fs import FSSpecHandler, PyFileSystem
-
     try:
-        import fsspec
+        import fsspec  # type: ignore[import-untyped]  # optional: only for schemes such as hf://
 
         filesystem, path = fsspec.core.url_to_fs(uri)
     except (ImportError, ValueError) as error:

@@ -83,7 +83,7 @@ class _DecisionBag:
         self._labels = labels
         self._rows = np.arange(len(labels))
         self._highest = probs.max(axis=2)
-        self._sum = np.zeros(probs.shape[1:])
+        self._sum: np.ndarray = np.zeros(probs.shape[1:])
         self._update()
 
     def scores(self) -> Scores:
@@ -113,7 +113,7 @@ class _DecisionBag:
 class _AnyBag:
     def __init__(self, probs: np.ndarray, labels: np.ndarray, metric: Metric) -> None:
         self._probs, self._labels, self._metric = probs, labels, metric
-        self._sum = np.zeros(probs.shape[1:])
+        self._sum: np.ndarray = np.zeros(probs.shape[1:])
         self._size = 0
 
     def scores(self) -> Scores:

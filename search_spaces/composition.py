@@ -75,6 +75,15 @@ class Composition:
         lowest = self.lowest()
         return tuple(self.configuration({**lowest, **variant}).backbone for variant in variants)
 
+    def reachable(self, key: str) -> tuple[Any, ...]:
+        """The values of `key` that can come out; of a range its two ends."""
+        source = self.ties.get(key, key)
+        if source in self.dimensions:
+            return tuple(_ends(self.dimensions[source]))
+        group, _, name = key.partition(".")
+        found = self.configuration(self.lowest())
+        return (getattr(getattr(found, group), name),)
+
     def image_sizes(self) -> tuple[int, ...]:
         """Every image size in pixels; a range of more than 64 stands at its two ends."""
         lowest, key = self.lowest(), self.ties.get(IMAGE_SIZE, IMAGE_SIZE)
@@ -99,14 +108,19 @@ class Composition:
         """Raise ConfigError, naming the key, where a dimension reaches values that the typed
         configuration refuses."""
         lowest = self.lowest()
+        self._try(lowest)
         for key, dimension in self.dimensions.items():
             for value in _ends(dimension):
-                try:
-                    self.configuration({**lowest, key: value})
-                except ConfigError as error:
-                    raise ConfigError(f"{error} (in the sweep {describe(dimension)})") from None
+                self._try({**lowest, key: value})
             self._check_inner(key, dimension, lowest)
-        self.configuration(lowest)
+
+    def _try(self, values: Mapping[str, Value]) -> None:
+        try:
+            self.configuration(values)
+        except ConfigError as error:
+            dimension = self.dimensions.get(str(error).partition("=")[0])
+            sweep = "" if dimension is None else f" (in the sweep {describe(dimension)})"
+            raise ConfigError(f"{error}{sweep}") from None
 
     def _check_inner(self, key: str, dimension: Dimension, lowest: Mapping[str, Value]) -> None:
         if not isinstance(dimension, FloatInterval) or dimension.low == dimension.high:

@@ -18,7 +18,7 @@ from hydra.core.override_parser.types import Glob, Override, Quote, QuotedString
 from hydra.errors import HydraException
 
 from search_spaces.config import CONFIGURATION_GROUPS, RUN_KEYS
-from search_spaces.errors import ConfigError, hint
+from search_spaces.errors import ConfigError, hint, show
 from search_spaces.grammar import Choice, parse_sweep, parse_value
 from search_spaces.tree import EXPERIMENT, GROUPS, check_member, members
 from search_spaces.validation import check_key, takes_text
@@ -96,11 +96,12 @@ def _parse(text: str) -> Override:
         return OverridesParser.create().parse_override(text)
     except HydraException:
         pass
+    if match and match[2].partition(".")[0] in CONFIGURATION_GROUPS:
+        parse_value(match[2], match[3])  # says better what is wrong in a sweep
     if match and takes_text(match[2]):
         # A path may hold any character, and the shell has taken the quotes already.
         return OverridesParser.create().parse_override(f"{match[2]}={quoted(match[3])}")
     if match:
-        parse_value(match[2], match[3])  # says better what is wrong in a sweep
         raise ConfigError(f"{text}: Hydra cannot read the value; quote it: {match[2]}='\"…\"'")
     raise ConfigError(f"{text}: not an override; write key=value or group=member")
 
@@ -177,7 +178,7 @@ def _members_of_sweep(group: str, text: object, config_dir: Path | None) -> tupl
 
 def _member(group: str, value: Any, config_dir: Path | None) -> str:
     if value is None or isinstance(value, list):
-        raise ConfigError(f"{group}={value}: choose one member, or search with choice(a, b)")
+        raise ConfigError(f"{group}={show(value)}: choose one member, or search with choice(a, b)")
     check_member(group, str(value), config_dir)
     return str(value)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import yaml
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
@@ -14,11 +14,11 @@ from search_spaces.conditions import SpaceRow
 from search_spaces.space import Study
 
 
-def render(study: Study) -> RenderableType:
-    """The whole study for a `rich` console: run, search space, fixed values of a configuration."""
+def render(study: Study) -> tuple[RenderableType, ...]:
+    """What a `rich` console prints, in order: run, search space, fixed values of a configuration."""
     searched, fixed = study.space.rows(), study.space.fixed_rows()
     nothing = Text("Nothing is searched: every configuration is the same.", style="yellow")
-    return Group(
+    return (
         _heading(f"Run {study.run.name}", "fixed for all configurations"),
         Syntax(run_text(study), "yaml", theme="ansi_dark", background_color="default"),
         _heading("Searched", f"fingerprint {study.space.fingerprint()}"),

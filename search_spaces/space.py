@@ -131,6 +131,12 @@ class Space:
         every = {size for found in self._compositions() for size in found.image_sizes()}
         return tuple(sorted(every))
 
+    def reachable(self, key: str) -> tuple[Any, ...]:
+        """Every value that `key` (such as "train.epochs") can have, once each; of a range its two
+        ends."""
+        every = (value for found in self._compositions() for value in found.reachable(key))
+        return tuple(dict.fromkeys(every))
+
     @property
     def size_is_finite(self) -> bool:
         """Whether `image_sizes` lists every size, rather than the ends of a long range."""

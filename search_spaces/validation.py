@@ -1,4 +1,4 @@
-"""The typed configuration's side of a mistake: which keys exist, and pydantic's errors in one line."""
+"""Which keys the typed configuration has, and pydantic's errors in one line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RULES = {
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
     "string_type": "must be a text",
-    "string_pattern_mismatch": "must be letters, digits, _, - and ., beginning with a letter or digit",
+    "string_pattern_mismatch": "must be letters, digits, _, - and ., and not begin with - or .",
     "string_too_long": "must be at most {max_length} characters long",
     "tuple_type": "must be a list, such as [a, b]",
     "model_type": "must be a mapping of keys to values",
@@ -74,16 +74,16 @@ def check_key(key: str) -> None:
     siblings = [k.rpartition(".")[2] for k in keys if k.rpartition(".")[0] == parent]
     if not siblings:
         raise ConfigError(f"{key}: {parent} is a value and has no keys of its own")
-    if parent and (deeper := [k for k in keys if k.startswith(f"{parent}.") and k.endswith(name)]):
-        raise ConfigError(f"{key}: unknown key; did you mean {deeper[0]}?")
-    if not parent and (inner := [k for k in keys if k.rpartition(".")[2] == name]):
-        raise ConfigError(f"{key}: unknown key; did you mean {listing(inner)}?")
+    if nearest(name, siblings) is None:
+        last = {k.rpartition(".")[2]: k for k in reversed(keys) if k.startswith(parent)}
+        if elsewhere := nearest(name, last):
+            raise ConfigError(f"{key}: unknown key; did you mean {last[elsewhere]}?")
     raise ConfigError(f"{key}: unknown key{hint(name, siblings)}")
 
 
 def takes_text(key: str) -> bool:
-    """Whether `key` is a run's key for free text, such as a path."""
-    field = known_keys(RunConfig).get(key)
+    """Whether `key` takes free text, such as a name or a path."""
+    field = {**known_keys(RunConfig), **known_keys(Configuration)}.get(key)
     return field is not None and str in (field.annotation, *typing.get_args(field.annotation))
 
 

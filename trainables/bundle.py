@@ -21,7 +21,7 @@ from typing import Any
 
 from torch import nn
 
-from ensemble.blend import Blend, read_blend
+from ensemble.blend_value import Blend, read_blend
 from ensemble.files import Location
 from ensemble.store import OofStore
 from search_spaces.config import BackboneConfig, Configuration

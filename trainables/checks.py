@@ -61,8 +61,11 @@ def check_data(
     problems += _twice(manifest.ids, "duplicate id") + _twice(
         manifest.test_ids, "duplicate test id"
     )
-    problems += _unknown_labels(manifest) + _missing_groups(manifest)
-    problems += _too_small(manifest, k, grouped=kind != "stratified")
+    problems += _unknown_labels(manifest)
+    grouped = kind != "stratified"
+    if grouped:
+        problems += _missing_groups(manifest)
+    problems += _too_small(manifest, k, grouped=grouped)
     if problems:
         raise DataProblems(problems)
     return CheckedData(

@@ -107,8 +107,11 @@ def assign_folds(
     _check_enough(labels, names, k)
     folds = np.full(len(labels), -1, dtype=np.int16)
     rows = np.zeros((len(labels), 1))
-    for fold, (_, held_out) in enumerate(_splitter(kind, k, seed).split(rows, labels, names)):
-        folds[held_out] = fold
+    try:
+        for fold, (_, held_out) in enumerate(_splitter(kind, k, seed).split(rows, labels, names)):
+            folds[held_out] = fold
+    except ValueError as error:  # scikit-learn's own refusals
+        raise DataError(f"no {k} {kind} folds can be drawn: {error}") from error
     empty = sorted(set(range(k)) - set(folds.tolist()))
     if empty:
         raise DataError(

@@ -59,7 +59,7 @@ def search(
     from tuner import study
     from tuner.summary import print_summary
 
-    console = Console()
+    console = _console()
     _check_search_arguments(overrides, resume, config_dir)
     if resume:
         outcome = study.resume(resume, console=console, in_process=in_process)
@@ -78,7 +78,7 @@ def show(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
     from search_spaces.show import render
     from search_spaces.space import load_study
 
-    console = Console()
+    console = _console()
     for part in render(load_study(overrides or [], config_dir)):
         console.print(part)
 
@@ -96,9 +96,9 @@ def status(
 
     stored = read_run(run)
     if decisions:
-        print_decisions(Console(), stored)
+        print_decisions(_console(), stored)
     else:
-        print_status(Console(), stored)
+        print_status(_console(), stored)
 
 
 @app.command()
@@ -124,7 +124,7 @@ def blend(
     wanted = stored.config.blend.model_dump() | {k: v for k, v in changes.items() if v}
     save_ledger(stored)
     fitted = blend_stored(stored, validate(BlendConfig, wanted, "blend"))
-    print_blend(Console(), stored, fitted)
+    print_blend(_console(), stored, fitted)
 
 
 @app.command()
@@ -143,7 +143,7 @@ def export(
     if not stored.directory.blend.exists():
         blend_stored(stored)
     bundle = export_bundle(run, output)
-    print_bundle(Console(), bundle, output)
+    print_bundle(_console(), bundle, output)
 
 
 @app.command()
@@ -165,7 +165,7 @@ def predict(
     from trainables.bundle_predict import predict_to_files
     from tuner.progress import steps
 
-    console = Console()
+    console = _console()
     with steps(console) as step:
         count = predict_to_files(
             bundle,
@@ -179,6 +179,12 @@ def predict(
     console.print(f"{count} images -> {output}")
     if probabilities:
         console.print(f"class probabilities -> {probabilities}")
+
+
+def _console() -> Console:
+    """A terminal's own width; wide enough for the tables where output goes to a file."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
 
 
 def main() -> None:

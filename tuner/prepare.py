@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
@@ -23,7 +24,7 @@ from trainables.backbone import check_backbone_name, check_hub_weights
 from trainables.checks import CheckedData, check_data
 from trainables.errors import Problem
 from trainables.folds import assign_folds, write_folds, write_test
-from trainables.manifest import Manifest, fingerprint
+from trainables.manifest import Manifest
 from trainables.optim import check_optimizer_name
 from trainables.run_data import RUN_VERSION, RunData, load_run_data
 from trainables.seeds import derive_seed
@@ -74,11 +75,18 @@ def check_models(space: Space) -> None:
         check_backbone_name(backbone.name)
         if backbone.pretrained and not backbone.weights:
             check_hub_weights(backbone.name)
-    for name in space.optimizer_names():
+    for name in space.reachable("optimizer.name"):
         check_optimizer_name(name)
 
 
-def prepare(study: Study, run: RunDirectory, steps: Steps) -> Prepared:
+def max_epochs(space: Space) -> int:
+    """The most epochs that a configuration of the space can take."""
+    return max(space.reachable("train.epochs"))
+
+
+def prepare(
+    study: Study, config_dir: Path | None, run: RunDirectory, steps: Steps
+) -> Prepared:
     """Check, fold, decode; returns what the search needs. All problems of the data at once are a
     `DataProblems`."""
     config = study.run
@@ -93,7 +101,7 @@ def prepare(study: Study, run: RunDirectory, steps: Steps) -> Prepared:
         progress=steps("checking images"),
     )
     _write_tables(run, config, checked)
-    run.run_yaml.write_text(_run_yaml(study, checked))
+    run.run_yaml.write_text(_run_yaml(study, config_dir, checked))
     return Prepared(run, load_run_data(str(run.root), steps("decoding images")))
 
 
@@ -123,24 +131,24 @@ def _dropped_csv(dropped: Sequence[Problem]) -> str:
     return text.getvalue()
 
 
-def _run_yaml(study: Study, checked: CheckedData) -> str:
+def _run_yaml(study: Study, config_dir: Path | None, checked: CheckedData) -> str:
     manifest = checked.manifest
     content = {
         "version": RUN_VERSION,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "config": study.run.model_dump(mode="json"),
         "overrides": list(study.overrides),
-        "config_dir": str(study.config_dir) if study.config_dir else None,
+        "config_dir": str(config_dir.resolve()) if config_dir else None,
         "space": {
             "fingerprint": study.space.fingerprint(),
-            "max_epochs": study.space.max_epochs(),
+            "max_epochs": max_epochs(study.space),
             "searched": [
                 {"key": row.key, "range": row.description, "holds_when": row.condition}
                 for row in study.space.rows()
             ],
         },
         "data": {
-            "fingerprint": fingerprint(manifest, checked.digests),
+            "fingerprint": checked.fingerprint,
             "classes": list(manifest.classes),
             "label_values": list(manifest.label_values),
             "cache_size": max(study.space.image_sizes()),

@@ -6,6 +6,7 @@ decides; Tune finds the slots, keeps the actors warm and notices when they die.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -36,10 +37,10 @@ class Assignments:
             return
         if error is not None:
             self.conductor.fail(task, Failure("crash", error))
-        elif result and "failure" in result:
-            self.conductor.fail(task, Failure.from_dict(result["failure"]))
-        elif result and result.get("epoch"):
-            self.conductor.report(task, EpochResult.from_dict(result))
+        elif failure := nested(result or {}, "failure"):
+            self.conductor.fail(task, Failure.from_dict(failure))
+        elif result and "epoch" in result:
+            self.conductor.report(task, epoch_result(result))
 
 
 class RaceSearcher(Searcher):
@@ -80,11 +81,22 @@ class RaceScheduler(FIFOScheduler):
         task = self._assignments.tasks.get(trial.trial_id)
         if task is None:
             return TrialScheduler.STOP
-        stop = self._assignments.conductor.report(task, EpochResult.from_dict(result))
+        stop = self._assignments.conductor.report(task, epoch_result(result))
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         self._assignments.finish(trial.trial_id, None, _why(trial))
+
+
+def epoch_result(result: Mapping[str, Any]) -> EpochResult:
+    """The fold run's result out of Tune's, which adds keys of its own and flattens ours."""
+    return EpochResult(int(result["epoch"]), nested(result, "metrics"), bool(result["done"]))
+
+
+def nested(result: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The values that Tune flattened to `name/key`."""
+    prefix = f"{name}/"
+    return {key[len(prefix) :]: one for key, one in result.items() if key.startswith(prefix)}
 
 
 def trial_name(trial: Trial) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -22,7 +22,7 @@ from tuner.events import Resumed
 from tuner.journal import Journal, Record
 from tuner.ledger import LedgerKeeper
 from tuner.local import run_in_process
-from tuner.prepare import prepare, run_directory_of
+from tuner.prepare import max_epochs, prepare, run_directory_of
 from tuner.progress import DecisionLog, LiveTable, steps
 from tuner.proposals import Proposals
 from tuner.replayed import StoredRun, read_run
@@ -49,11 +49,11 @@ def search(
 ) -> Outcome:
     """A new run: configuration, preparation, race, blend."""
     study = load_study(overrides, config_dir)
-    rules_of(study.run, study.space.max_epochs())
+    rules_of(study.run, max_epochs(study.space))
     run = run_directory_of(study.run)
     with exclusive(run):
         with steps(console) as step:
-            prepared = prepare(study, run, step)
+            prepared = prepare(study, config_dir, run, step)
         return _race_and_blend(study, run, prepared.data, console, in_process)
 
 
@@ -78,7 +78,7 @@ def study_of(stored: StoredRun) -> Study:
             f"{stored.directory.root}: the search space has changed since this run began "
             "(other files in search_spaces/ or --config-dir); bring them back, or start a new run"
         )
-    return Study(stored.config, study.space, study.overrides, config_dir)
+    return replace(study, run=stored.config)
 
 
 def _race_and_blend(
@@ -127,7 +127,7 @@ def _conductor(
     now = time.time()
     conductor = Conductor(
         run=str(run.root),
-        rules=rules_of(config, study.space.max_epochs()),
+        rules=rules_of(config, max_epochs(study.space)),
         proposals=Proposals(
             study.space,
             config.search.sampler,

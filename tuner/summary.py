@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from ensemble.blend import Blend, read_blend
+from ensemble.blend_value import Blend, read_blend
 from tuner.journal import decisions_of
 from tuner.progress import describe
 from tuner.replayed import StoredRun

@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ensemble.blend import Blend
+from ensemble.blend_value import Blend, Score
 from tuner.race import Race
 from tuner.standings import ConfigurationRow, Totals, backbone_rows, configuration_rows, totals
 
@@ -33,7 +33,7 @@ def race_view(race: Race, *, slots: int | None, elapsed: float | None) -> Render
     table.add_column(f"best {race.rules.metric}", justify="right")
     for row in backbone_rows(race):
         table.add_row(
-            row.backbone,
+            short(row.backbone),
             str(row.proposed),
             _count(row.running, "cyan"),
             _count(row.pruned, "yellow"),
@@ -59,8 +59,8 @@ def leaderboard(
         ("configuration", "left"),
         ("backbone", "left"),
         ("state", "left"),
-        (f"mean {race.rules.metric}", "right"),
-        ("probe fold", "right"),
+        ("mean", "right"),
+        ("probe", "right"),
         ("folds", "right"),
         ("weight", "right"),
         ("why", "left"),
@@ -68,7 +68,7 @@ def leaderboard(
         table.add_column(name, justify=justify, no_wrap=name != "why")  # type: ignore[arg-type]
     for row in rows[:limit]:
         table.add_row(*_leaderboard_cells(row, weights.get(row.config_id)))
-    notes = []
+    notes = [Text(f"mean: {race.rules.metric} over the finished folds; probe: on the probe fold", "dim")]
     if any(row.optimistic for row in rows):
         notes.append(Text("* keep: best chose the epoch on the validation fold: optimistic"))
     if limit is not None and len(rows) > limit:
@@ -82,16 +82,22 @@ def blend_view(blend: Blend) -> RenderableType:
     percent = f"{blend.confidence * 100:g} %"
     for name in ("", f"nested {blend.metric}", f"{percent} interval", "without probe fold"):
         table.add_column(name, justify="left" if not name else "right", no_wrap=True)
-    ours, single = blend.nested.blend, blend.nested.best_single
-    for label, score in (("ensemble", ours), ("best single", single)):
+    for label, score in (
+        ("ensemble", blend.nested.blend),
+        ("best single", blend.nested.best_single),
+    ):
         table.add_row(
             Text(label, style="bold" if label == "ensemble" else ""),
             number(score.value),
-            f"{number(score.low)} to {number(score.high)}",
-            f"{number(score.without_probe_fold)} "
-            f"({number(score.without_probe_fold_low)} to {number(score.without_probe_fold_high)})",
+            _interval(score),
+            f"{number(score.without_probe_fold.value)} ({_interval(score.without_probe_fold)})",
         )
     return Group(table, Text(_difference(blend)), Text(_method(blend), style="dim"))
+
+
+def short(backbone: str) -> str:
+    """A timm name without its tag of weights and without the hub's prefix."""
+    return backbone.split("/")[-1].split(".")[0]
 
 
 def number(value: float | None) -> str:
@@ -124,7 +130,7 @@ def problems_view(rows: Sequence[tuple[str, str, str]]) -> RenderableType:
 def _leaderboard_cells(row: ConfigurationRow, weight: float | None) -> tuple[str | Text, ...]:
     return (
         row.config_id,
-        row.backbone,
+        short(row.backbone),
         Text(row.state, style=_STATE_STYLE.get(row.state, "")),
         number(row.score) + ("*" if row.optimistic and row.score is not None else ""),
         number(row.probe),
@@ -163,8 +169,14 @@ def _count(value: int, style: str) -> Text:
     return Text(str(value), style=style if value else "dim")
 
 
+def _interval(score: Score) -> str:
+    return f"{number(score.low)} to {number(score.high)}"
+
+
 def _difference(blend: Blend) -> str:
     gap = blend.nested.difference
+    if gap.low is None or gap.high is None:
+        return f"ensemble minus best single: {gap.value:+.4f}"
     sure = "" if gap.low <= 0.0 <= gap.high else ", more than chance explains"
     return (
         f"ensemble minus best single: {gap.value:+.4f} "

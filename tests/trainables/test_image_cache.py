@@ -144,7 +144,7 @@ def test_what_a_killed_builder_left_is_replaced(
 
 def test_an_unreadable_image_is_named_and_leaves_nothing(paths: list[str], tmp_path: Path) -> None:
     Path(paths[5]).write_bytes(b"")
-    with pytest.raises(DataError, match="05.jpg: the file is empty"):
+    with pytest.raises(DataError, match=r"05.jpg: the file is empty"):
         ImageCache.open(paths, 16, tmp_path / "cache", "key")
     assert cache_files(tmp_path / "cache") == []
 

@@ -107,7 +107,7 @@ def test_a_truncated_jpeg_is_unreadable(progressive: bool, kept: float, tmp_path
     whole = jpeg(progressive=progressive)
     path = tmp_path / "cut.jpg"
     path.write_bytes(whole[: int(len(whole) * kept)])
-    with pytest.raises(DataError, match="cut.jpg: ") as caught:
+    with pytest.raises(DataError, match=r"cut.jpg: ") as caught:
         decode_image(path)
     assert "\n" not in str(caught.value)
 

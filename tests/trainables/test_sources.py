@@ -91,7 +91,7 @@ def test_what_is_no_folder_data_set_says_so_in_one_line(tmp_path: Path) -> None:
 
 def test_groups_cannot_come_from_folders(tmp_path: Path) -> None:
     picture(tmp_path / "cat" / "1.jpg")
-    with pytest.raises(DataError, match="group_column=sender.*list the images in a CSV"):
+    with pytest.raises(DataError, match=r"group_column=sender.*list the images in a CSV"):
         load("folder", tmp_path, group_column="sender")
 
 
@@ -299,7 +299,7 @@ def test_without_test_images_the_sample_is_looked_up_among_the_images(contest: P
     sample = lines(contest / "s.csv", "ID,target", "x,0")
     manifest = load_contest(contest, sample_submission=sample)
     assert manifest.test_paths == (str(contest / "train" / "x.jpg"),)
-    with pytest.raises(DataError, match="none of the 1 images .* set data.test_images"):
+    with pytest.raises(DataError, match=r"none of the 1 images .* set data.test_images"):
         load_contest(contest, sample_submission=lines(contest / "s.csv", "ID,target", "q,0"))
 
 

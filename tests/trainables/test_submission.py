@@ -52,14 +52,14 @@ def test_float32_probabilities_survive_the_text(tmp_path: Path) -> None:
 def test_columns_that_are_no_classes_are_refused_with_the_nearest_name() -> None:
     with pytest.raises(DataError, match="column dgo is not one; did you mean dog"):
         submission_format(["id", "cat", "dgo", "owl"], "id", CLASSES, VALUES, "s.csv")
-    with pytest.raises(DataError, match="expected 2 columns .* or 4 .* got 3: id, cat, dog"):
+    with pytest.raises(DataError, match=r"expected 2 columns .* or 4 .* got 3: id, cat, dog"):
         submission_format(["id", "cat", "dog"], "id", CLASSES, VALUES, "s.csv")
 
 
 def test_probabilities_that_do_not_fit_are_refused_and_leave_no_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="got \\(1, 3\\)"):
         write(tmp_path / "s.csv", LABEL, PROBA[:1])
-    with pytest.raises(DataError, match="of a.jpg are not finite"):
+    with pytest.raises(DataError, match=r"of a.jpg are not finite"):
         write(tmp_path / "s.csv", LABEL, np.array([[1, 0, 0], [np.nan, 0, 1]]))
     assert os.listdir(tmp_path) == []
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.average import check_members
+from ensemble.average import WEIGHT_TOLERANCE, check_members
 from ensemble.calibration import apply_temperature
 from ensemble.errors import BlendError
 from ensemble.files import Location
@@ -107,6 +107,11 @@ class Blend:
     data_fingerprint: str | None = None
     version: int = VERSION
 
+    def __post_init__(self) -> None:
+        total = sum(member.weight for member in self.members)
+        if not abs(total - 1.0) <= WEIGHT_TOLERANCE or min(m.weight for m in self.members) < 0:
+            raise BlendError(f"expected non-negative weights with a sum of 1, got a sum of {total}")
+
     @property
     def score(self) -> JudgedScore:
         """The headline: the nested score, with the choice of the method inside the loop."""
@@ -177,6 +182,8 @@ class Blend:
             raise BlendError(f"expected a blend of version {VERSION}, got {version!r}{hint}")
         try:
             return _parse(dict(data))
+        except BlendError:
+            raise
         except KeyError as error:
             raise BlendError(f"expected a blend with the key {error}, got none") from error
         except (TypeError, ValueError, AttributeError) as error:
@@ -209,13 +216,12 @@ def read_blend(location: Location) -> Blend:
 
 def _parse(data: dict) -> Blend:
     nested = data.pop("nested")
-    single = dict(nested["best_single"])
     return Blend(
         classes=tuple(data.pop("classes")),
         members=tuple(BlendMember(**member) for member in data.pop("members")),
         nested=NestedScores(
             blend=JudgedScore(**_judged(nested["blend"])),
-            best_single=SingleScore(**_judged(single)),
+            best_single=SingleScore(**_judged(nested["best_single"])),
             difference=JudgedScore(**_judged(nested["difference"])),
         ),
         methods=tuple(MethodScore(**method) for method in data.pop("methods")),

@@ -65,6 +65,8 @@ class Predictions:
     def take(self, rows: NDArray[np.generic] | slice | Sequence[int]) -> Predictions:
         """The given rows (indices, a mask or a slice), in that order."""
         where = rows if isinstance(rows, slice) else np.asarray(rows)
+        if not isinstance(where, slice) and not where.size:
+            where = where.astype(np.intp)  # numpy takes [] for floats
         return Predictions(
             self.ids[where], self.labels[where], self.folds[where], self.proba[where]
         )

@@ -27,7 +27,7 @@ from omegaconf.errors import (
 )
 
 from search_spaces.config import CONFIGURATION_GROUPS, RUN_KEYS
-from search_spaces.errors import ConfigError, hint, listing, nearest
+from search_spaces.errors import ConfigError, hint, listing, nearest, show
 from search_spaces.overrides import parse_request, quoted
 from search_spaces.tree import EXPERIMENT, GROUPS, PRIMARY, TREE, check_directory, members
 from search_spaces.validation import validate
@@ -134,7 +134,7 @@ def _check_top(tree: Mapping[str, Any]) -> None:
             raise ConfigError(f"{key}: unknown key{hint(key, TOP_KEYS)}")
         if key in GROUPS and not isinstance(value, Mapping):
             raise ConfigError(
-                f"{key}={value}: must be a mapping; a member of the group is chosen with"
+                f"{key}={show(value)}: must be a mapping; a member of the group is chosen with"
                 f" `override /{key}:` in the defaults list, and members are searched with"
                 f" `{key}: choice(a, b)` under sweep:"
             )
@@ -148,7 +148,8 @@ def _run_name(choices: Mapping[str, Any]) -> str:
 def _missing_file(error: MissingConfigException, config_dir: Path | None) -> ConfigError:
     group, _, name = str(error.missing_cfg_file).partition("/")
     where = re.match(r"In '([^']*)'", str(error))
-    place = f" (in {where[1]}.yaml)" if where else ""
+    # Hydra blames the primary file for what an experiment's `override /group:` chose.
+    place = f" (in {where[1]}.yaml)" if where and where[1] != PRIMARY else ""
     if group not in GROUPS or not name:
         return ConfigError(f"{error.missing_cfg_file}: there is no such file{place}")
     tail = hint(name, members(group, config_dir))
@@ -165,7 +166,11 @@ def _composing(error: Exception, config_dir: Path | None) -> ConfigError:
     if unchosen := re.match(r"You must specify '([\w/]+)'", text):
         group = unchosen[1]
         return ConfigError(f"{group}: choose one of {listing(members(group, config_dir))}")
-    if match := re.search(r"(?:Could not override|Could not delete[^']*) '([\w.@/]+)'", text):
+    if match := re.search(r"Could not override '([\w.@/]+)'\. No match in the defaults", text):
+        file = re.match(r"In '([^']*)'", text)
+        place = f" (in {file[1]}.yaml)" if file else ""
+        return ConfigError(f"override /{match[1]}: unknown group{place}{hint(match[1], GROUPS)}")
+    if match := re.search(r"Could not delete[^']* '([\w.@/]+)'", text):
         return ConfigError(f"{match[1]}: {text}")
     cause = "" if error.__cause__ is None else f": {_first_line(error.__cause__)}"
     return ConfigError(f"{_first_line(error)}{cause}")

@@ -15,7 +15,7 @@ from search_spaces.space import Study
 
 
 def render(study: Study) -> tuple[RenderableType, ...]:
-    """What a `rich` console prints, in order: run, search space, fixed values of a configuration."""
+    """What a `rich` console prints, in order: the run, the search space, the fixed values."""
     searched, fixed = study.space.rows(), study.space.fixed_rows()
     nothing = Text("Nothing is searched: every configuration is the same.", style="yellow")
     return (

@@ -34,6 +34,8 @@ from trainables.task import EpochResult, FoldTask
 from trainables.weights import copy_of, save_weights
 
 EVALUATION_BATCH = 256
+# Not stored with the predictions: the same fold run has to give the same file, byte for byte.
+WALL_CLOCK = ("seconds", "images_per_second")
 
 
 def run_fold(
@@ -268,7 +270,7 @@ class FoldRun:
             classes=self.data.record.classes,
             config_id=self.task.config_id,
             configuration=self.task.configuration.model_dump(mode="json"),
-            metrics=metrics,
+            metrics={key: metrics[key] for key in metrics if key not in WALL_CLOCK},
             data_fingerprint=self.data.record.data_fingerprint,
         )
         store = OofStore(self.paths.root)

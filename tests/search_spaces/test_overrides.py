@@ -128,7 +128,7 @@ def test_the_sweep_of_an_experiment_lies_beneath_the_command_line() -> None:
         ({"backbon": "choice(a, b)"}, "backbon=choice(a, b): unknown group; did you mean backbone"),
         ({"backbone": "test_vit"}, "backbone=test_vit: members of a group are searched by choice"),
         ({"backbone": ["test_vit"]}, "backbone=['test_vit']: members of a group"),
-        ({"optimizer.rl": "range(3)"}, "optimizer.rl: unknown key; did you mean lr?"),
+        ({"optimizer.lrr": "range(3)"}, "optimizer.lrr: unknown key; did you mean lr?"),
         ({"optimizer.lr": 0.1}, "sweep.optimizer.lr=0.1: not a sweep"),
         ({"data.path": "choice(a, b)"}, "data.path cannot be searched"),
     ],

@@ -81,7 +81,7 @@ def test_of_several_mistakes_the_unknown_key_comes_first_with_a_count() -> None:
 
 
 def test_a_missing_key_must_be_given() -> None:
-    with pytest.raises(ConfigError, match="^train.epochs: must be given$"):
+    with pytest.raises(ConfigError, match=r"^train\.epochs: must be given$"):
         validate(TrainConfig, {"batch_size": 8, "image_size": 64}, "train")
 
 

@@ -120,7 +120,15 @@ def _check_form(override: Override, text: str) -> None:
     if override.is_sweep_override():
         _check_searchable(key, override.get_value_string())
     if key not in GROUPS:
+        _check_key_of(text, key)
+
+
+def _check_key_of(text: str, key: str) -> None:
+    """`check_key`, its error showing the value that was given too."""
+    try:
         check_key(key)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace(f"{key}: ", f"{text}: ", 1)) from None
 
 
 def _check_searchable(key: str, text: object) -> None:

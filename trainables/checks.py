@@ -155,17 +155,21 @@ def _missing_groups(manifest: Manifest) -> list[Problem]:
 
 
 def _too_small(manifest: Manifest, k: int, *, grouped: bool) -> list[Problem]:
-    """Classes that cannot be in every fold, and folds for which there is no group."""
+    """Classes too small to be trained on in every fold, and folds for which there is no group.
+
+    With groups a class may miss in a fold's validation rows, but in two groups it has to be: the
+    fold that holds the only one would train without it."""
     labels = manifest.labels.tolist()
-    unit = "group" if grouped else "image"
+    rows = Counter(labels)
     keys = manifest.groups if grouped and manifest.groups else range(len(labels))
     members = set(zip(labels, keys, strict=True))
     counts = Counter(label for label, _ in members)
-    problems = [
-        Problem("small class", name, _shortage(counts[label], unit, k))
-        for label, name in enumerate(manifest.classes)
-        if counts[label] < k
-    ]
+    problems = []
+    for label, name in enumerate(manifest.classes):
+        if rows[label] < k:
+            problems.append(Problem("small class", name, _shortage(rows[label], "image", k)))
+        elif counts[label] < 2:
+            problems.append(Problem("small class", name, _ONE_GROUP))
     found = len({key for _, key in members})
     if grouped and found < k:
         problems += [
@@ -173,6 +177,9 @@ def _too_small(manifest: Manifest, k: int, *, grouped: bool) -> list[Problem]:
             for fold in range(found, k)
         ]
     return problems
+
+
+_ONE_GROUP = "all in one group: its fold would train without the class (add images or leave it out)"
 
 
 def _shortage(found: int, unit: str, k: int) -> str:

@@ -69,14 +69,19 @@ def refuse_existing(run: RunDirectory) -> None:
         )
 
 
-def check_models(space: Space) -> None:
-    """Unknown names and unreachable weights are found now, not in the first fold run."""
+def check_names(space: Space) -> None:
+    """Unknown names are found now, not in the first fold run."""
     for backbone in space.backbones():
         check_backbone_name(backbone.name)
-        if backbone.pretrained and not backbone.weights:
-            check_hub_weights(backbone.name)
     for name in space.reachable("optimizer.name"):
         check_optimizer_name(name)
+
+
+def check_weights(space: Space) -> None:
+    """Weights out of reach are found before an hour of decoding."""
+    for backbone in space.backbones():
+        if backbone.pretrained and not backbone.weights:
+            check_hub_weights(backbone.name)
 
 
 def max_epochs(space: Space) -> int:
@@ -91,8 +96,9 @@ def prepare(
     `DataProblems`."""
     config = study.run
     refuse_existing(run)
-    check_models(study.space)
+    check_names(study.space)
     manifest = load_manifest(config.data)
+    check_weights(study.space)
     checked = check_data(
         manifest,
         k=config.folds.k,

@@ -43,7 +43,8 @@ def test_members_without_weight_are_not_used_but_still_checked() -> None:
 def test_the_mean_stays_between_the_members_and_sums_to_one(
     seed: int, members: int, rows: int, classes: int
 ) -> None:
-    probs, _, _ = member_probabilities(seed, members, rows, classes, zeros=True)
+    single, _, _ = member_probabilities(seed, members, rows, classes, zeros=True)
+    probs = single.astype(np.float64)
     weights = np.random.default_rng(seed).dirichlet(np.ones(members))
     blend = weighted_average(probs, weights)
     assert blend.shape == (rows, classes)

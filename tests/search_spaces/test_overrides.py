@@ -74,7 +74,7 @@ def test_a_number_for_a_text_stays_as_it_was_written() -> None:
     ("text", "message"),
     [
         ("lr", "lr: not an override; write key=value or group=member"),
-        ("train.epoch=3", "train.epoch: unknown key; did you mean epochs?"),
+        ("train.epoch=3", "train.epoch=3: unknown key; did you mean epochs?"),
         ("+foo.bar=1", "foo: unknown key"),
         ("backbone.suggest.lr=1", "backbone.suggest: unknown key"),
         ("loss=focl", "loss=focl: there is no such loss; did you mean focal?"),

@@ -142,14 +142,17 @@ def test_a_test_id_must_come_once(manifest: Manifest) -> None:
     assert problem.kind == "duplicate test id"
 
 
-def test_grouped_folds_count_groups_and_not_images(manifest: Manifest) -> None:
-    assert check(manifest, k=3, kind="auto")
-    problems = problems_of(manifest, k=4, kind="grouped")
-    assert [(problem.kind, problem.where) for problem in problems] == [
-        ("small class", "cat"),
-        ("small class", "dog"),
-    ]
-    assert "in 3 groups" in problems[0].detail
+def test_a_class_in_fewer_groups_than_folds_is_fine_as_long_as_it_is_in_two(
+    manifest: Manifest,
+) -> None:
+    assert check(manifest, k=4, kind="grouped")
+
+
+def test_a_class_that_lies_in_one_group_is_a_problem_for_grouped_folds(manifest: Manifest) -> None:
+    one = replace(manifest, groups=("g",) * 6 + tuple("abcdef"))
+    (problem,) = problems_of(one, k=3, kind="grouped")
+    assert (problem.kind, problem.where) == ("small class", "cat")
+    assert "all in one group" in problem.detail
 
 
 def test_a_fold_for_which_there_is_no_group_is_a_problem(manifest: Manifest) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -41,9 +42,9 @@ def evaluation_transform(image_size: int) -> Transform:
     return apply
 
 
-def _steps(config: AugmentConfig, image_size: int) -> list:
+def _steps(config: AugmentConfig, image_size: int) -> list[Any]:
     library = _albumentations()
-    steps: list = [_resize(image_size)]
+    steps = [_resize(image_size)]
     if config.horizontal_flip:
         steps.append(library.HorizontalFlip(p=config.horizontal_flip))
     if config.vertical_flip:
@@ -75,7 +76,7 @@ def _steps(config: AugmentConfig, image_size: int) -> list:
     return steps
 
 
-def _resize(image_size: int):  # noqa: ANN202 - an albumentations transform
+def _resize(image_size: int) -> Any:
     import cv2
 
     return _albumentations().Resize(
@@ -83,7 +84,8 @@ def _resize(image_size: int):  # noqa: ANN202 - an albumentations transform
     )
 
 
-def _albumentations():  # noqa: ANN202 - a module
+def _albumentations() -> Any:
+    """The module, imported when first needed."""
     # Its import asks a server for the newest version unless told not to.
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     import albumentations

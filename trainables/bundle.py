@@ -14,38 +14,43 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import timm
 from torch import nn
 
 from ensemble.blend_value import Blend, read_blend
 from ensemble.files import Location
 from ensemble.store import OofStore
-from search_spaces.config import BackboneConfig, Configuration
-from trainables.backbone import Normalisation, build_backbone, normalisation_of
+from search_spaces.config import Configuration
+from trainables.backbone import Recipe, rebuild
 from trainables.errors import DataError
 from trainables.run_data import RunRecord, read_record
 from trainables.run_paths import RunPaths
 from trainables.submission import SubmissionFormat
-from trainables.weights import load_weights
+from trainables.weights import load_weights, read_recipe
 
 BUNDLE_VERSION = 1
+BUNDLE_FILE = "ensemble.json"
+WEIGHTS_FILE = "model.safetensors"
+DECODING = "RGB, EXIF orientation applied, squashed to cache_size, resized to image_size"
 
 
 @dataclass(frozen=True)
 class BundleMember:
     """One member. `folds`: folders with a model each, relative to the bundle. Images are decoded,
-    squashed to `cache_size` pixels square, resized to `image_size`, and normalised."""
+    squashed to `cache_size` pixels square, resized to `image_size`, and normalised as `recipe`
+    says."""
 
     config_id: str
     configuration: Configuration
+    recipe: Recipe
     folds: tuple[str, ...]
     cache_size: int
     image_size: int
-    normalisation: Normalisation
 
 
 @dataclass(frozen=True)
@@ -76,10 +81,20 @@ def export_bundle(run: str, output: Path) -> Bundle:
         raise DataError(f"{paths.blend}: not there yet; run `foldblend blend {run}` first")
     blend = read_blend(paths.blend)
     aside = output.with_name(f".{output.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(aside, ignore_errors=True)  # left by an export that was killed
     try:
-        bundle = _write_members(paths, record, raw, blend, aside)
-        (aside / "ensemble.json").write_text(json.dumps(_to_dict(bundle), indent=2) + "\n")
+        bundle = Bundle(
+            classes=record.classes,
+            label_values=record.label_values,
+            members=tuple(
+                _write_member(paths, record, one.config_id, aside) for one in blend.used_members
+            ),
+            blend=blend,
+            submission=record.submission,
+            provenance=_provenance(paths, record, raw),
+        )
+        text = json.dumps(_to_dict(bundle), indent=2, ensure_ascii=False) + "\n"
+        Location.of(aside / BUNDLE_FILE).write_text(text)
         aside.rename(output)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -88,118 +103,98 @@ def export_bundle(run: str, output: Path) -> Bundle:
 
 def read_bundle(folder: Path) -> Bundle:
     """DataError where `folder` is no bundle of a version known here."""
-    file = folder / "ensemble.json"
+    file = folder / BUNDLE_FILE
     if not file.is_file():
         raise DataError(
-            f"{folder}: not a bundle (it has no ensemble.json); make one with "
+            f"{folder}: not a bundle (it has no {BUNDLE_FILE}); make one with "
             "`foldblend export RUN -o FOLDER`"
         )
     try:
-        values = json.loads(file.read_text())
-        if values["version"] != BUNDLE_VERSION:
-            raise ValueError(f"version {values['version']}, this foldblend reads {BUNDLE_VERSION}")
+        values = json.loads(file.read_text(encoding="utf-8"))
+        version = values["version"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _unreadable(file, error) from error
+    if version != BUNDLE_VERSION:
+        raise DataError(
+            f"{file}: a bundle of version {version}, this foldblend reads {BUNDLE_VERSION}; "
+            "upgrade foldblend, or export the run again with this one"
+        )
+    try:
         return _from_dict(values)
     except (KeyError, TypeError, ValueError) as error:
-        line = " ".join(str(error).split())[:200]
-        raise DataError(f"{file}: cannot be read: {line}; export the run again") from error
+        raise _unreadable(file, error) from error
 
 
 def load_model(bundle: Bundle, member: BundleMember, folder: Path, fold: str) -> nn.Module:
-    """One model of a member, in evaluation mode on the CPU."""
-    backbone = member.configuration.backbone.model_copy(
-        update={"pretrained": False, "weights": None}
-    )
-    model = build_backbone(backbone, len(bundle.classes), member.image_size)
-    weights = Location.of(folder / fold / "model.safetensors")
+    """One model of a member, in evaluation mode on the CPU. DataError where its weights are
+    missing, ValueError where they are damaged."""
+    weights = Location.of(folder / fold / WEIGHTS_FILE)
     if not weights.exists():
         raise DataError(f"{weights}: missing from the bundle; export the run again")
+    model = rebuild(member.recipe, len(bundle.classes))
     load_weights(weights, model)
     return model.eval()
 
 
-def _write_members(
-    paths: RunPaths, record: RunRecord, raw: Mapping[str, Any], blend: Blend, aside: Path
-) -> Bundle:
-    members = tuple(
-        _write_member(paths, record, one.config_id, aside)
-        for one in blend.members
-        if one.weight > 0
-    )
-    stored = raw["data"].get("submission")
-    return Bundle(
-        classes=record.classes,
-        label_values=record.label_values,
-        members=members,
-        blend=blend,
-        submission=SubmissionFormat(**(stored | {"columns": tuple(stored["columns"])}))
-        if stored
-        else None,
-        provenance={
-            "run": str(paths.root),
-            "exported": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "data_fingerprint": record.data_fingerprint,
-            "seed": record.config.seed,
-            "n_train": raw["data"]["n_train"],
-            "versions": raw["versions"],
-            "overrides": raw["overrides"],
-        },
-    )
-
-
-def _write_member(
-    paths: RunPaths, record: RunRecord, config_id: str, aside: Path
-) -> BundleMember:
-    configuration = _configuration(paths, config_id)
+def _write_member(paths: RunPaths, record: RunRecord, config_id: str, aside: Path) -> BundleMember:
+    metadata = OofStore(paths.root).metadata(config_id)
+    configuration = Configuration.model_validate(metadata.configuration)
     image_size = configuration.train.image_size
-    backbone = configuration.backbone.model_copy(update={"pretrained": False, "weights": None})
-    model = build_backbone(backbone, len(record.classes), image_size)
-    folds = []
+    folds, recipes = [], []
     for fold in range(record.config.folds.k):
-        name = f"members/{config_id}/fold={fold}"
         weights = paths.weights(config_id, fold)
         if not weights.exists():
             raise DataError(f"{weights}: missing; the member cannot be exported")
+        recipe = read_recipe(weights)
+        name = f"members/{config_id}/fold={fold}"
         place = Location.of(aside / name)
-        (place / "model.safetensors").write_bytes(weights.read_bytes())
-        (place / "config.json").write_text(_timm_config(model, backbone, record, image_size))
+        (place / WEIGHTS_FILE).write_bytes(weights.read_bytes())
+        (place / "config.json").write_text(_timm_config(recipe, record.classes, image_size))
         folds.append(name)
+        recipes.append(recipe)
+    if any(recipe != recipes[0] for recipe in recipes):
+        raise DataError(f"configuration {config_id}: its folds hold different models")
     return BundleMember(
         config_id=config_id,
         configuration=configuration,
+        recipe=recipes[0],
         folds=tuple(folds),
         cache_size=record.cache_size,
         image_size=image_size,
-        normalisation=normalisation_of(model),
     )
 
 
-def _configuration(paths: RunPaths, config_id: str) -> Configuration:
-    return Configuration.model_validate(OofStore(paths.root).metadata(config_id).configuration)
+def _provenance(paths: RunPaths, record: RunRecord, raw: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "run": str(paths.root),
+        "exported": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "data_fingerprint": record.data_fingerprint,
+        "seed": record.config.seed,
+        "n_train": raw["data"]["n_train"],
+        "versions": raw["versions"],
+        "overrides": raw["overrides"],
+    }
 
 
-def _timm_config(
-    model: nn.Module, backbone: BackboneConfig, record: RunRecord, image_size: int
-) -> str:
+def _timm_config(recipe: Recipe, classes: Sequence[str], image_size: int) -> str:
     """timm's own description of a model folder (`timm.models.load_model_config_from_hf`)."""
-    normalisation = normalisation_of(model)
-    arguments: dict[str, Any] = {"drop_rate": backbone.drop_rate}
-    if "img_size" in getattr(model, "foldblend_arguments", {}):
-        arguments["img_size"] = image_size
+    known = timm.get_pretrained_cfg(recipe.architecture)
     config = {
-        "architecture": backbone.name.removeprefix("hf_hub:").split(".")[0],
-        "num_classes": len(record.classes),
-        "label_names": list(record.classes),
-        "model_args": arguments,
+        "architecture": recipe.architecture,
+        "num_classes": len(classes),
+        "label_names": list(classes),
+        "model_args": dict(recipe.arguments),
         "pretrained_cfg": {
-            "num_classes": len(record.classes),
+            "num_classes": len(classes),
             "input_size": [3, image_size, image_size],
-            "mean": list(normalisation.mean),
-            "std": list(normalisation.std),
+            "mean": list(recipe.normalisation.mean),
+            "std": list(recipe.normalisation.std),
             "interpolation": "bilinear",
             "crop_pct": 1.0,
             "crop_mode": "squash",
-            "classifier": model.pretrained_cfg.get("classifier"),
-            "first_conv": model.pretrained_cfg.get("first_conv"),
+            # Where another number of classes needs another head, and other channels another stem.
+            "classifier": known and known.classifier,
+            "first_conv": known and known.first_conv,
         },
     }
     return json.dumps(config, indent=2) + "\n"
@@ -214,11 +209,11 @@ def _to_dict(bundle: Bundle) -> dict[str, Any]:
             {
                 "config_id": one.config_id,
                 "folds": list(one.folds),
+                "model": one.recipe.to_dict(),
                 "preprocessing": {
-                    "decode": "RGB, EXIF orientation applied, squashed to a square",
+                    "decode": DECODING,
                     "cache_size": one.cache_size,
                     "image_size": one.image_size,
-                    **asdict(one.normalisation),
                 },
                 "configuration": one.configuration.model_dump(mode="json"),
             }
@@ -231,27 +226,36 @@ def _to_dict(bundle: Bundle) -> dict[str, Any]:
 
 
 def _from_dict(values: Mapping[str, Any]) -> Bundle:
-    members = []
-    for one in values["members"]:
-        shown = one["preprocessing"]
-        members.append(
-            BundleMember(
-                config_id=one["config_id"],
-                configuration=Configuration.model_validate(one["configuration"]),
-                folds=tuple(one["folds"]),
-                cache_size=int(shown["cache_size"]),
-                image_size=int(shown["image_size"]),
-                normalisation=Normalisation(tuple(shown["mean"]), tuple(shown["std"])),
-            )
-        )
     form = values["submission"]
     return Bundle(
         classes=tuple(values["classes"]),
         label_values=tuple(values["label_values"]),
-        members=tuple(members),
+        members=tuple(_member_from_dict(one) for one in values["members"]),
         blend=Blend.from_dict(values["blend"]),
-        submission=SubmissionFormat(tuple(form["columns"]), form["kind"], form["id_column"])
-        if form
-        else None,
+        submission=form and SubmissionFormat(**{**form, "columns": tuple(form["columns"])}),
         provenance=values["provenance"],
     )
+
+
+def _member_from_dict(values: Mapping[str, Any]) -> BundleMember:
+    return BundleMember(
+        config_id=values["config_id"],
+        configuration=Configuration.model_validate(values["configuration"]),
+        recipe=Recipe.from_dict(values["model"]),
+        folds=tuple(_inside(fold) for fold in values["folds"]),
+        cache_size=int(values["preprocessing"]["cache_size"]),
+        image_size=int(values["preprocessing"]["image_size"]),
+    )
+
+
+def _inside(folder: str) -> str:
+    """A bundle may come from a stranger: it names nothing outside of itself."""
+    path = PurePosixPath(folder)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"the model folder {folder} is not in the bundle")
+    return folder
+
+
+def _unreadable(file: Path, error: Exception) -> DataError:
+    line = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+    return DataError(f"{file}: cannot be read as a bundle: {line[:200]}; export the run again")

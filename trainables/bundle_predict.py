@@ -17,13 +17,13 @@ import torch
 from ensemble.files import Location
 from trainables.augment import evaluation_transform
 from trainables.bundle import Bundle, BundleMember, load_model, read_bundle
-from trainables.errors import DataProblems, Problem
+from trainables.errors import DataError
 from trainables.image_cache import ImageCache
+from trainables.image_list import listed_images
 from trainables.loader import evaluation_batches
 from trainables.loop import default_device
 from trainables.precision import FULL, exact_arithmetic
 from trainables.predict import predict_probabilities
-from trainables.image_list import listed_images
 from trainables.submission import SubmissionFormat, write_submission
 
 Progress = Callable[[int, int], None]
@@ -64,9 +64,8 @@ def predict_images(
 ) -> np.ndarray:
     """(N, C) float64 probabilities of the blend, in full float32 arithmetic on any device.
 
-    One model is in memory at a time and images stay on disk, decoded once: neither the size of
-    the ensemble nor the number of images is bound by memory. DataProblems names every image that
-    cannot be read, before anything is predicted."""
+    One model is in memory at a time, and images are decoded once, to disk. DataError where an
+    image is missing or cannot be read, before anything is predicted."""
     _refuse_missing(paths)
     models = sum(len(one.folds) for one in bundle.members)
     steps = _Steps(progress, len(paths) * models)
@@ -84,9 +83,7 @@ def predict_images(
     return bundle.blend.combine(by_member)
 
 
-def write_probabilities(
-    path: Path, bundle: Bundle, ids: Sequence[str], proba: np.ndarray
-) -> None:
+def write_probabilities(path: Path, bundle: Bundle, ids: Sequence[str], proba: np.ndarray) -> None:
     """Parquet: `id` string, `label` the predicted class name, `proba` fixed_size_list<float32>[C],
     class names in the schema's metadata under `foldblend.classes`."""
     flat = pa.array(proba.astype(np.float32).ravel())
@@ -137,9 +134,12 @@ def _member_probabilities(
                 predict_probabilities(
                     model,
                     evaluation_batches(
-                        cache, range(len(cache)), evaluation_transform(member.image_size), batch_size
+                        cache,
+                        range(len(cache)),
+                        evaluation_transform(member.image_size),
+                        batch_size,
                     ),
-                    member.normalisation,
+                    member.recipe.normalisation,
                     n_classes=len(bundle.classes),
                     device=device,
                     precision=FULL,
@@ -152,4 +152,7 @@ def _member_probabilities(
 def _refuse_missing(paths: Sequence[str]) -> None:
     missing = [path for path in paths if not Path(path).is_file()]
     if missing:
-        raise DataProblems(tuple(Problem("missing image", path, "no such file") for path in missing))
+        raise DataError(
+            f"{len(missing)} of {len(paths)} images are missing, first {missing[0]}; put them "
+            "there, or take them out of the list"
+        )

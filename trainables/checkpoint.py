@@ -9,19 +9,22 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
 
 from ensemble.files import Location
+from trainables.errors import DataError
 from trainables.task import EpochResult
+
+VERSION = 1
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """State after `epoch` epochs. `best`: weights and validation probabilities of the best epoch,
-    only where `keep: best` is set."""
+    """State after `epoch` epochs. `best_epoch` and `best_model`: only where `keep: best` is set."""
 
     epoch: int
     model: dict[str, torch.Tensor]
@@ -38,7 +41,7 @@ def save_checkpoint(location: Location, checkpoint: Checkpoint) -> None:
     buffer = io.BytesIO()
     torch.save(
         {
-            "version": 1,
+            "version": VERSION,
             "epoch": checkpoint.epoch,
             "model": checkpoint.model,
             "optimizer": checkpoint.optimizer,
@@ -54,10 +57,26 @@ def save_checkpoint(location: Location, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(location: Location) -> Checkpoint | None:
-    """The stored state, or None where there is none. Only tensors and plain values are read."""
+    """The stored state, or None where there is none. Only tensors and plain values are read.
+
+    Raises DataError for a file that is damaged or of another version."""
     if not location.exists():
         return None
-    state = torch.load(io.BytesIO(location.read_bytes()), map_location="cpu", weights_only=True)
+    data = location.read_bytes()
+    try:
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        if state["version"] != VERSION:
+            raise ValueError(f"version {state['version']}, this foldblend reads {VERSION}")
+        return _from_dict(state)
+    except (RuntimeError, ValueError, KeyError, TypeError, EOFError, UnpicklingError) as error:
+        line = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"{location}: cannot be read as a checkpoint: {line}; delete it, and the fold run "
+            "starts over"
+        ) from error
+
+
+def _from_dict(state: dict[str, Any]) -> Checkpoint:
     return Checkpoint(
         epoch=state["epoch"],
         model=state["model"],
@@ -77,4 +96,7 @@ def unreported(history: Sequence[EpochResult], reported_epochs: int) -> list[Epo
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:
     """timm's schedules keep numpy scalars, which a weights-only load refuses."""
-    return {key: value.item() if isinstance(value, np.generic) else value for key, value in state.items()}
+    return {
+        key: value.item() if isinstance(value, np.generic) else value
+        for key, value in state.items()
+    }

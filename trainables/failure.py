@@ -11,9 +11,13 @@ from typing import Literal
 from ensemble.errors import BlendError
 from trainables.backbone import BackboneError
 from trainables.errors import DataError
+from trainables.optim import OptimizerError
+from trainables.precision import PrecisionError
 
 Kind = Literal["crash", "diverged", "fatal"]
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+# Mistakes in what was asked for: every fold run would end the same, at once.
+_SETUP_ERRORS = (DataError, BackboneError, OptimizerError, PrecisionError, BlendError)
 
 
 class DivergedError(ArithmeticError):
@@ -44,7 +48,7 @@ def describe(error: BaseException) -> Failure:
         return Failure("diverged", str(error), trace)
     if isinstance(error, OSError) and error.errno in _NO_SPACE:
         return Failure("fatal", no_space_message(error), trace)
-    if isinstance(error, DataError | BackboneError | BlendError):
+    if isinstance(error, _SETUP_ERRORS):
         return Failure("fatal", str(error), trace)
     line = " ".join(f"{type(error).__name__}: {error}".split())
     return Failure("crash", line[:500], trace)

@@ -45,5 +45,5 @@ class FoldTrainable(tune.Trainable):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Tune keeps nothing of ours."""
 
-    def load_checkpoint(self, checkpoint: Any) -> None:
+    def load_checkpoint(self, checkpoint: dict[str, Any] | str | None) -> None:
         """Nothing was kept."""

@@ -12,17 +12,17 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ensemble.files import Location
 from ensemble.metrics import METRICS, get_metric
 from ensemble.predictions import Predictions
 from ensemble.store import Kind, OofStore, StoreMetadata, read_predictions, write_predictions
 from trainables.augment import TrainTransform, evaluation_transform
-from trainables.backbone import build_backbone, normalisation_of
+from trainables.backbone import build_backbone
 from trainables.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, unreported
 from trainables.failure import DivergedError
-from trainables.loader import TrainBatches, evaluation_batches, iterate, to_input
+from trainables.loader import TrainBatches, TrainLoader, evaluation_batches, to_input
 from trainables.losses import build_loss
 from trainables.optim import build_optimizer, build_schedule
 from trainables.precision import FULL, choose_precision, exact_arithmetic
@@ -33,7 +33,8 @@ from trainables.seeds import derive_seed
 from trainables.task import EpochResult, FoldTask
 from trainables.weights import copy_of, save_weights
 
-EVALUATION_BATCH = 256
+# Without gradients, what fits in memory in training fits several times over.
+EVALUATION_FACTOR = 2
 # Not stored with the predictions: the same fold run has to give the same file, byte for byte.
 WALL_CLOCK = ("seconds", "images_per_second")
 
@@ -43,16 +44,20 @@ def run_fold(
 ) -> Iterator[EpochResult]:
     """Train `task` epoch by epoch, from its checkpoint where there is one.
 
-    Yields an EpochResult after every epoch; the last has `done` set and comes after every file is
-    complete. A fold run that is complete on disk is only reported."""
+    Yields an EpochResult after every epoch that was not reported before; the last has `done` set
+    and comes after every file is complete. A fold run that is complete on disk is only reported."""
     finished = stored_result(task)
     if finished is not None:
+        # Left where a kill came between the last file and this.
+        _paths(task).checkpoint_folder(task.config_id, task.fold).delete()
         yield finished
         return
     run = FoldRun(task, data, device or default_device())
     yield from unreported(run.restore(), task.reported_epochs)
     while run.epoch < run.epochs:
-        yield run.next_epoch()
+        result = run.next_epoch()
+        if result.done or result.epoch > task.reported_epochs:
+            yield result
 
 
 def stored_result(task: FoldTask) -> EpochResult | None:
@@ -62,6 +67,10 @@ def stored_result(task: FoldTask) -> EpochResult | None:
         return None
     _, metadata = read_predictions(store.fold_location("oof", task.config_id, task.fold))
     return EpochResult(task.configuration.train.epochs, dict(metadata.metrics), done=True)
+
+
+def _paths(task: FoldTask) -> RunPaths:
+    return RunPaths(Location.of(task.run))
 
 
 def default_device() -> torch.device:
@@ -77,26 +86,28 @@ class FoldRun:
         configuration = task.configuration
         self.train = configuration.train
         self.epochs, self.epoch = self.train.epochs, 0
-        self.paths = RunPaths(Location.of(task.run))
+        self.paths = _paths(task)
         self.n_classes = len(data.record.classes)
         self.train_rows = data.folds.train_rows(task.fold)
         self.validation_rows = data.folds.validation_rows(task.fold)
         self._seed_torch("init")
-        model = build_backbone(configuration.backbone, self.n_classes, self.train.image_size)
-        self.normalisation = normalisation_of(model)
-        self.model = model.to(device, memory_format=torch.channels_last)
+        backbone = build_backbone(configuration.backbone, self.n_classes, self.train.image_size)
+        self.recipe = backbone.recipe
+        self.model = backbone.model.to(device).to(memory_format=torch.channels_last)
         self.precision = choose_precision(self.train.precision, device)
         self.loss = build_loss(configuration.loss)
+        self.loader = TrainLoader(self._batches(), data.record.config.data.workers)
         self.optimizer = build_optimizer(configuration.optimizer, self.model)
         self.schedule = build_schedule(
             configuration.schedule,
             self.optimizer,
             lr=configuration.optimizer.lr,
-            total_steps=self.epochs * len(self._batches(0)),
+            total_steps=self.epochs * len(self.loader),
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision.needs_scaler)
         self.history: list[EpochResult] = []
-        self.best_epoch, self.best_model = 0, None
+        self.best_epoch = 0
+        self.best_model: dict[str, Tensor] | None = None
 
     def restore(self) -> tuple[EpochResult, ...]:
         """Go back to the last checkpoint; returns the results computed until there."""
@@ -138,15 +149,13 @@ class FoldRun:
         """One pass over the training rows; returns the mean loss."""
         self._seed_torch("epoch", self.epoch)
         self.model.train()
-        batches = self._batches(self.epoch)
-        step = (self.epoch - 1) * len(batches)
+        first_step = (self.epoch - 1) * len(self.loader)
         losses = []
-        for batch in iterate(batches, self.data.record.config.data.workers):
-            images = to_input(batch.images, self.normalisation, self.device)
+        for step, batch in enumerate(self.loader.epoch(self.epoch), start=first_step):
+            images = to_input(batch.images, self.recipe.normalisation, self.device)
             labels = torch.from_numpy(batch.labels).to(self.device)
             self.schedule.step_update(step)
             losses.append(self._step(images, labels))
-            step += 1
         mean = float(torch.stack(losses).mean())
         if not math.isfinite(mean):
             raise DivergedError(
@@ -155,7 +164,7 @@ class FoldRun:
             )
         return mean
 
-    def _step(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def _step(self, images: Tensor, labels: Tensor) -> Tensor:
         with self.precision.autocast(self.device):
             loss = self.loss(self.model(images).float(), labels)
         self.optimizer.zero_grad(set_to_none=True)
@@ -167,7 +176,7 @@ class FoldRun:
         self.scaler.update()
         return loss.detach()
 
-    def _batches(self, epoch: int) -> TrainBatches:
+    def _batches(self) -> TrainBatches:
         configuration = self.task.configuration
         return TrainBatches(
             self.data.cache,
@@ -175,7 +184,7 @@ class FoldRun:
             self.data.folds.labels[self.train_rows],
             TrainTransform(configuration.augment, self.train.image_size),
             batch_size=self.train.batch_size,
-            seed=self._seed("batches", epoch),
+            seed=self._seed("batches"),
         )
 
     def _probabilities(self, rows: np.ndarray, *, exact: bool = False) -> np.ndarray:
@@ -188,9 +197,9 @@ class FoldRun:
                     self.data.cache,
                     rows,
                     evaluation_transform(self.train.image_size),
-                    EVALUATION_BATCH,
+                    EVALUATION_FACTOR * self.train.batch_size,
                 ),
-                self.normalisation,
+                self.recipe.normalisation,
                 n_classes=self.n_classes,
                 device=self.device,
                 precision=FULL if exact else self.precision,
@@ -237,7 +246,8 @@ class FoldRun:
         reuse = chosen is self.history[-1] and self.precision == FULL and self.device.type == "cpu"
         proba = last_proba if reuse else self._probabilities(self.validation_rows, exact=True)
         metrics = {**chosen.metrics, **self._scores(proba), "best_epoch": float(chosen.epoch)}
-        save_weights(self.paths.weights(self.task.config_id, self.task.fold), self.model, self.task)
+        location = self.paths.weights(self.task.config_id, self.task.fold)
+        save_weights(location, self.model, self.recipe, self.task)
         self._write_test(metrics)
         self._write("oof", self._oof(proba), metrics)
         self.paths.checkpoint_folder(self.task.config_id, self.task.fold).delete()

@@ -16,9 +16,7 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 def build_loss(config: LossConfig) -> Loss:
     """The loss a configuration asks for."""
     if config.name == "focal":
-        return partial(
-            focal_loss, gamma=config.focal_gamma, label_smoothing=config.label_smoothing
-        )
+        return partial(focal_loss, gamma=config.focal_gamma, label_smoothing=config.label_smoothing)
     return partial(F.cross_entropy, label_smoothing=config.label_smoothing)
 
 

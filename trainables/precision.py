@@ -9,8 +9,13 @@ from typing import Literal
 
 import torch
 
+Asked = Literal["auto", "fp32", "bf16", "fp16"]
 Format = Literal["fp32", "bf16", "fp16"]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class PrecisionError(ValueError):
+    """A number format that the device does not train in: one line for the user."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +37,12 @@ class Precision:
 FULL = Precision("fp32")
 
 
-def choose_precision(asked: Literal["auto", "fp32", "bf16", "fp16"], device: torch.device) -> Precision:
+def choose_precision(asked: Asked, device: torch.device) -> Precision:
     """`auto`: bf16 where the GPU computes it, else fp16; fp32 on CPUs, where bf16 may be slower.
 
-    Raises ValueError for fp16 on a CPU, which has no scaled training."""
+    Raises PrecisionError for fp16 on a CPU, which has no scaled training."""
     if asked == "fp16" and device.type == "cpu":
-        raise ValueError("train.precision=fp16 needs a GPU; use fp32, bf16 or auto on a CPU")
+        raise PrecisionError("train.precision=fp16 needs a GPU; use fp32, bf16 or auto on a CPU")
     if asked != "auto":
         return Precision(asked)
     if device.type != "cuda":

@@ -5,7 +5,7 @@ Warm workers keep it between fold runs; it is read from the run directory alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,19 +20,22 @@ from trainables.folds import FoldTable, TestTable, read_folds, read_test_table
 from trainables.image_cache import ImageCache
 from trainables.run_paths import RunPaths
 from trainables.sources import default_cache_dir
+from trainables.submission import SubmissionFormat
 
 RUN_VERSION = 1
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """`run.yaml` as far as fold runs need it. `cache_size`: side in pixels of the decoded cache."""
+    """`run.yaml` as far as fold runs and bundles need it. `cache_size`: side in pixels of the
+    decoded cache; `submission`: the form in which predictions are due, None without a test set."""
 
     config: RunConfig
     classes: tuple[str, ...]
     label_values: tuple[str, ...]
     data_fingerprint: str
     cache_size: int
+    submission: SubmissionFormat | None = None
 
 
 @dataclass(frozen=True)
@@ -58,20 +61,32 @@ def read_record(paths: RunPaths) -> tuple[RunRecord, dict[str, Any]]:
         )
     try:
         raw = yaml.safe_load(paths.run_yaml.read_text())
-        data = raw["data"]
-        record = RunRecord(
-            config=RunConfig.model_validate(raw["config"]),
-            classes=tuple(data["classes"]),
-            label_values=tuple(data["label_values"]),
-            data_fingerprint=data["fingerprint"],
-            cache_size=int(data["cache_size"]),
-        )
+        if raw["version"] != RUN_VERSION:
+            raise ValueError(f"version {raw['version']}, this foldblend reads {RUN_VERSION}")
+        return _record(raw), raw
     except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
         raise DataError(
-            f"{paths.run_yaml}: cannot be read as a run of this version: "
-            f"{' '.join(str(error).split())[:200]}"
+            f"{paths.run_yaml}: cannot be read as a run of this version: {_line(error)}"
         ) from error
-    return record, raw
+
+
+def _record(raw: Mapping[str, Any]) -> RunRecord:
+    data = raw["data"]
+    form = data.get("submission")
+    return RunRecord(
+        config=RunConfig.model_validate(raw["config"]),
+        classes=tuple(data["classes"]),
+        label_values=tuple(data["label_values"]),
+        data_fingerprint=data["fingerprint"],
+        cache_size=int(data["cache_size"]),
+        submission=form and SubmissionFormat(**{**form, "columns": tuple(form["columns"])}),
+    )
+
+
+def _line(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
+    return " ".join(str(error).split())[:200]
 
 
 def load_run_data(run: str, progress: Callable[[int, int], None] | None = None) -> RunData:
@@ -99,5 +114,5 @@ def shared_run_data(run: str) -> RunData:
 
 def cache_directory(config: RunConfig) -> Path:
     """Where decoded images lie on this node."""
-    base = Path(config.data.cache_dir).expanduser() if config.data.cache_dir else default_cache_dir()
-    return base / "images"
+    chosen = config.data.cache_dir
+    return (Path(chosen).expanduser() if chosen else default_cache_dir()) / "images"

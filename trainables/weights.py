@@ -1,11 +1,20 @@
-"""Model weights as safetensors: readable by anyone, executing nothing."""
+"""Model weights as safetensors: readable by anyone, executing nothing.
+
+The file's own header says how its model is built, so that weights can leave the run without the
+hub or folder that the model once came from.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from ensemble.files import Location
+from trainables.backbone import Recipe
 from trainables.task import FoldTask
 
 
@@ -14,7 +23,7 @@ def copy_of(model: nn.Module) -> dict[str, Tensor]:
     return {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
 
 
-def save_weights(location: Location, model: nn.Module, task: FoldTask) -> None:
+def save_weights(location: Location, model: nn.Module, recipe: Recipe, task: FoldTask) -> None:
     """Keys as timm's, so that `timm.create_model(name, checkpoint_path=…)` loads the file."""
     tensors = {key: value.contiguous() for key, value in copy_of(model).items()}
     metadata = {
@@ -22,14 +31,40 @@ def save_weights(location: Location, model: nn.Module, task: FoldTask) -> None:
         "config_id": task.config_id,
         "fold": str(task.fold),
         "backbone": task.configuration.backbone.name,
+        "recipe": json.dumps(recipe.to_dict()),
     }
     location.write_bytes(save(tensors, metadata))
 
 
 def load_weights(location: Location, model: nn.Module) -> None:
-    """Load a file written by `save_weights`; ValueError where it is another model's."""
+    """Load a file written by `save_weights`; ValueError where it is damaged or another model's."""
     try:
-        model.load_state_dict(load(location.read_bytes()))
+        state = load(location.read_bytes())
+    except SafetensorError as error:
+        raise ValueError(f"{location}: not a whole safetensors file: {_line(error)}") from error
+    try:
+        model.load_state_dict(state)
     except RuntimeError as error:
-        line = " ".join(str(error).split())[:200]
-        raise ValueError(f"{location}: these are another model's weights: {line}") from error
+        raise ValueError(
+            f"{location}: these are another model's weights: {_line(error)}"
+        ) from error
+
+
+def read_recipe(location: Location) -> Recipe:
+    """How the model of these weights is built; ValueError where `save_weights` did not say."""
+    try:
+        return Recipe.from_dict(json.loads(_metadata(location.read_bytes())["recipe"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{location}: does not say which model it is for: {_line(error)}"
+        ) from error
+
+
+def _metadata(data: bytes) -> Mapping[str, str]:
+    """A safetensors file begins with the length of its JSON header, 8 bytes little-endian."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    return json.loads(data[8:end])["__metadata__"]
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

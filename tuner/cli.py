@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+
+class NoMembersError(Exception):
+    """A search that ended by itself without an ensemble: not the user's mistake, yet no success."""
+
 
 app = typer.Typer(
     name="foldblend",
@@ -70,6 +76,8 @@ def search(
     print_summary(console, outcome)
     if outcome.stopped:
         raise typer.Exit(130)
+    if outcome.blend is None:
+        raise NoMembersError(outcome.why_empty())
 
 
 @app.command()
@@ -191,32 +199,36 @@ def main() -> None:
     """Run a command; a user's mistake is one line and exit code 2, never a traceback."""
     try:
         app()
+    except NoMembersError as error:
+        _print_error(str(error))
+        sys.exit(1)
     except Exception as error:
         sys.exit(_report(error))
 
 
 def _report(error: Exception) -> int:
-    import errno
-
-    from rich.markup import escape
-
-    console = Console(stderr=True, soft_wrap=True)
-    problems = getattr(error, "problems", ())
-    if problems:
+    """Print a user's mistake, all problems of the data as a table; anything else is raised again."""
+    if problems := getattr(error, "problems", ()):
         from tuner.view import problems_view
 
         rows = [(one.kind, one.where, one.detail) for one in problems]
-        console.print(problems_view(rows))
+        Console(stderr=True).print(problems_view(rows))
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         from trainables.failure import no_space_message
 
-        message = no_space_message(error)
+        _print_error(no_space_message(error))
     elif isinstance(error, ValueError | OSError):
-        message = " ".join(str(error).split())
+        _print_error(str(error))
     else:
         raise error
-    console.print(f"[bold red]error:[/bold red] {escape(message)}", highlight=False)
     return 2
+
+
+def _print_error(message: str) -> None:
+    line = " ".join(message.split())
+    Console(stderr=True, soft_wrap=True).print(
+        f"[bold red]error:[/bold red] {escape(line)}", highlight=False
+    )
 
 
 def _check_search_arguments(

@@ -279,7 +279,7 @@ class Race:
         verdict = judge(loss, peers, rule.reduction_factor)
         if not verdict.stop:
             return []
-        kind = "" if across else f" {entrant.backbone}"
+        kind = "" if across else f" {entrant.backbone.split('.')[0]}"
         why = (
             f"rank {verdict.rank} of {verdict.peers}{kind} after epoch {event.epoch}, "
             f"best {verdict.kept} go on"

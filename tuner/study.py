@@ -25,6 +25,7 @@ from tuner.local import run_in_process
 from tuner.prepare import max_epochs, prepare, run_directory_of
 from tuner.progress import DecisionLog, LiveTable, steps
 from tuner.proposals import Proposals
+from tuner.race import Status
 from tuner.replayed import StoredRun, read_run
 from tuner.rules import rules_of
 from tuner.run_directory import RunDirectory, exclusive
@@ -38,6 +39,16 @@ class Outcome:
     blend: Blend | None
     stopped: bool
     logs: str | None
+
+    def why_empty(self) -> str:
+        """One line for a search that ended without a member."""
+        runs = self.stored.race.runs.values()
+        failed = [run for run in runs if run.status is Status.FAILED]
+        cause = f"; the first of {len(failed)} failures: {failed[0].why}" if failed else ""
+        return (
+            f"{self.stored.directory.root}: no configuration has all its folds, so there is no "
+            f"ensemble{cause}; see `foldblend status {self.stored.directory.root}`"
+        )
 
 
 def search(

@@ -28,7 +28,7 @@ from ensemble.store import OofStore
 from search_spaces.config import Configuration
 from trainables.backbone import Recipe, rebuild
 from trainables.errors import DataError
-from trainables.run_data import RunRecord, read_record
+from trainables.run_data import RunRecord, read_record, submission_from
 from trainables.run_paths import RunPaths
 from trainables.submission import SubmissionFormat
 from trainables.weights import load_weights, read_recipe
@@ -226,13 +226,12 @@ def _to_dict(bundle: Bundle) -> dict[str, Any]:
 
 
 def _from_dict(values: Mapping[str, Any]) -> Bundle:
-    form = values["submission"]
     return Bundle(
         classes=tuple(values["classes"]),
         label_values=tuple(values["label_values"]),
         members=tuple(_member_from_dict(one) for one in values["members"]),
         blend=Blend.from_dict(values["blend"]),
-        submission=form and SubmissionFormat(**{**form, "columns": tuple(form["columns"])}),
+        submission=submission_from(values["submission"]),
         provenance=values["provenance"],
     )
 

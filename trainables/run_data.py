@@ -72,15 +72,21 @@ def read_record(paths: RunPaths) -> tuple[RunRecord, dict[str, Any]]:
 
 def _record(raw: Mapping[str, Any]) -> RunRecord:
     data = raw["data"]
-    form = data.get("submission")
     return RunRecord(
         config=RunConfig.model_validate(raw["config"]),
         classes=tuple(data["classes"]),
         label_values=tuple(data["label_values"]),
         data_fingerprint=data["fingerprint"],
         cache_size=int(data["cache_size"]),
-        submission=form and SubmissionFormat(**{**form, "columns": tuple(form["columns"])}),
+        submission=submission_from(data.get("submission")),
     )
+
+
+def submission_from(values: Mapping[str, Any] | None) -> SubmissionFormat | None:
+    """A submission's form as run.yaml and bundles hold it: its fields, null for none."""
+    if values is None:
+        return None
+    return SubmissionFormat(tuple(values["columns"]), values["kind"], values["id_column"])
 
 
 def _line(error: Exception) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -24,7 +25,8 @@ def copy_of(model: nn.Module) -> dict[str, Tensor]:
 
 
 def save_weights(location: Location, model: nn.Module, recipe: Recipe, task: FoldTask) -> None:
-    """Keys as timm's, so that `timm.create_model(name, checkpoint_path=…)` loads the file."""
+    """Keys as timm's, so that `timm.create_model(name, checkpoint_path=…)` loads the file. The
+    same weights always give the same bytes."""
     tensors = {key: value.contiguous() for key, value in copy_of(model).items()}
     metadata = {
         "format": "pt",
@@ -33,7 +35,7 @@ def save_weights(location: Location, model: nn.Module, recipe: Recipe, task: Fol
         "backbone": task.configuration.backbone.name,
         "recipe": json.dumps(recipe.to_dict()),
     }
-    location.write_bytes(save(tensors, metadata))
+    location.write_bytes(_with_metadata(save(tensors), metadata))
 
 
 def load_weights(location: Location, model: nn.Module) -> None:
@@ -53,17 +55,27 @@ def load_weights(location: Location, model: nn.Module) -> None:
 def read_recipe(location: Location) -> Recipe:
     """How the model of these weights is built; ValueError where `save_weights` did not say."""
     try:
-        return Recipe.from_dict(json.loads(_metadata(location.read_bytes())["recipe"]))
+        header, _ = _split(location.read_bytes())
+        return Recipe.from_dict(json.loads(header["__metadata__"]["recipe"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{location}: does not say which model it is for: {_line(error)}"
         ) from error
 
 
-def _metadata(data: bytes) -> Mapping[str, str]:
-    """A safetensors file begins with the length of its JSON header, 8 bytes little-endian."""
+def _split(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """Header and tensors. A safetensors file begins with the length of its JSON header, 8 bytes
+    little-endian."""
     end = 8 + int.from_bytes(data[:8], "little")
-    return json.loads(data[8:end])["__metadata__"]
+    return json.loads(data[8:end]), data[end:]
+
+
+def _with_metadata(data: bytes, metadata: Mapping[str, str]) -> bytes:
+    """safetensors itself would write the metadata in another order every time."""
+    header, tensors = _split(data)
+    text = json.dumps({"__metadata__": metadata, **header}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8 bytes
+    return len(text).to_bytes(8, "little") + text + tensors
 
 
 def _line(error: Exception) -> str:

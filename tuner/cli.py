@@ -217,11 +217,19 @@ def _report(error: Exception) -> int:
         from trainables.failure import no_space_message
 
         _print_error(no_space_message(error))
-    elif isinstance(error, ValueError | OSError):
+    elif _is_for_the_user(error):
         _print_error(str(error))
     else:
         raise error
     return 2
+
+
+def _is_for_the_user(error: Exception) -> bool:
+    """Whether the message is a line for the user: an error class of ours, or the system's word on
+    a file. Another library's ValueError is a bug of ours and keeps its traceback."""
+    package = type(error).__module__.partition(".")[0]
+    ours = package in ("tuner", "trainables", "search_spaces", "ensemble")
+    return isinstance(error, OSError) or (ours and isinstance(error, ValueError))
 
 
 def _print_error(message: str) -> None:

@@ -51,9 +51,10 @@ UNKNOWN_PACE = 4
 def by_rank(standing: Standing) -> list[Promotion]:
     """The best by probe-fold score, at the pace at which the budget is used up.
 
-    After half of the expected configurations half of the members are promoted. So full folds
-    start early, no stage waits for another, and late comers still find a place. Idle slots are
-    given to the best that wait, whatever the pace."""
+    After a share s of the expected configurations the share s**2 of the members is promoted: a
+    quarter after the first half, when little is known, the rest as the picture fills. So full
+    folds start early, no stage waits for another, and late comers still find a place. Idle slots
+    are given to the best that wait, whatever the pace."""
     free = standing.members - len(standing.promoted)
     wanted = min(free, _due(standing) + standing.idle)
     best = sorted(standing.waiting, key=lambda one: (_order(one.loss), one.config_id))
@@ -66,7 +67,7 @@ def _due(standing: Standing) -> int:
         quota = standing.ended // UNKNOWN_PACE
     else:
         share = min(1.0, standing.ended / max(1, standing.expected))
-        quota = math.floor(standing.members * share)
+        quota = math.floor(standing.members * share**2)
     return max(0, quota - len(standing.promoted))
 
 

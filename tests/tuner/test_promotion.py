@@ -19,11 +19,11 @@ def names(promotions: list) -> list[str]:
 
 
 def test_nobody_is_promoted_before_the_budget_share_of_one_member_is_used() -> None:
-    assert by_rank(standing(0.1, 0.2, ended=3)) == []
+    assert by_rank(standing(0.1, 0.2, ended=5)) == []
 
 
 def test_the_best_is_promoted_when_its_share_of_the_budget_is_used() -> None:
-    assert names(by_rank(standing(0.3, 0.1, 0.2, ended=4))) == ["c1"]
+    assert names(by_rank(standing(0.3, 0.1, 0.2, ended=6))) == ["c1"]
 
 
 def test_when_all_have_ended_the_best_members_are_promoted() -> None:
@@ -46,7 +46,7 @@ def test_the_reason_names_the_rank_among_all_finished() -> None:
 
 
 def test_a_score_that_is_no_number_comes_last() -> None:
-    assert names(by_rank(standing(float("nan"), 9.0, ended=4))) == ["c1"]
+    assert names(by_rank(standing(float("nan"), 9.0, ended=6))) == ["c1"]
 
 
 @given(

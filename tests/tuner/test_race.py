@@ -47,7 +47,7 @@ def test_nothing_is_handed_out_when_every_slot_is_taken() -> None:
 
 
 def test_a_promoted_configuration_s_folds_come_before_new_configurations() -> None:
-    race = Race(rules(configurations=3, members=3))
+    race = Race(rules(configurations=2, members=4))
     proposed(race, "c0")
     started(race, "c0")
     assert [type(one) for one in finished(race, "c0", 0.5)] == [ev.Promote]
@@ -126,7 +126,7 @@ def test_a_failure_that_would_repeat_itself_is_not_tried_again() -> None:
 
 
 def test_the_other_folds_of_a_failed_configuration_are_dropped() -> None:
-    race = Race(rules(configurations=3, members=3))
+    race = Race(rules(configurations=2, members=4))
     proposed(race, "c0")
     started(race, "c0")
     finished(race, "c0", 0.5)

@@ -1,4 +1,4 @@
-"""The command line as a user calls it, in this process: arguments in; exit code, output, errors out."""
+"""The command line as a user calls it, in this process: arguments in; code, output, errors out."""
 
 from __future__ import annotations
 

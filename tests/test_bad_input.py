@@ -140,7 +140,9 @@ def _may_mount() -> bool:
     if not shutil.which("unshare"):
         return False
     probe = 'd=$(mktemp -d) && mount -t tmpfs -o size=64k none "$d" && umount "$d"; rmdir "$d"'
-    return subprocess.run(["unshare", "-rm", "sh", "-c", probe], capture_output=True).returncode == 0
+    return (
+        subprocess.run(["unshare", "-rm", "sh", "-c", probe], capture_output=True).returncode == 0
+    )
 
 
 @pytest.mark.skipif(not _may_mount(), reason="no name space with a mount of its own to be had here")

@@ -30,4 +30,6 @@ def focal_loss(
         logits, labels, reduction="none", label_smoothing=label_smoothing
     )
     p_true = logits.softmax(dim=1).gather(1, labels[:, None]).squeeze(1)
-    return ((1.0 - p_true) ** gamma * cross_entropy).mean()
+    # Not 0: the slope of 0**gamma is infinite for gamma < 1, and a certain row's gradient NaN.
+    doubt = (1.0 - p_true).clamp_min(torch.finfo(p_true.dtype).eps)
+    return (doubt**gamma * cross_entropy).mean()

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+
 class NoMembersError(Exception):
     """A search that ended by itself without an ensemble: not the user's mistake, yet no success."""
 
@@ -36,7 +37,9 @@ Overrides = Annotated[
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, e.g. runs/digits.")]
 ConfigDir = Annotated[
     Path | None,
-    typer.Option("--config-dir", "-c", help="A folder of your own groups (experiment/, backbone/ …)."),
+    typer.Option(
+        "--config-dir", "-c", help="A folder of your own groups: experiment/, backbone/ …."
+    ),
 ]
 
 
@@ -207,7 +210,7 @@ def main() -> None:
 
 
 def _report(error: Exception) -> int:
-    """Print a user's mistake, all problems of the data as a table; anything else is raised again."""
+    """Print a user's mistake, problems of the data as a table; raise anything else again."""
     if problems := getattr(error, "problems", ()):
         from tuner.view import problems_view
 

@@ -12,6 +12,7 @@ from search_spaces.config import Configuration
 from trainables.failure import Failure, no_space_message
 from trainables.task import EpochResult, FoldTask
 from tuner import events as ev
+from tuner.errors import UserError
 from tuner.journal import Journal, Record
 from tuner.proposals import Proposals
 from tuner.race import AskPromotion, Done, Propose, Race, Rules, StartFold, Wait
@@ -46,11 +47,20 @@ class Conductor:
         self._listeners = tuple(listeners)
         self._configurations: dict[str, Configuration] = {}
         self._sequence = 0
+        self._journal_is_broken = False
 
     def replay(self, records: Sequence[Record]) -> None:
-        """Take in what an earlier process recorded; what was running then is queued again."""
+        """Take in what an earlier process recorded; what was running then is queued again.
+
+        Raises UserError where the same events lead to other decisions than those recorded."""
         for record in records:
             decisions = self.race.apply(record.event)
+            if tuple(decisions) != record.decisions:
+                raise UserError(
+                    f"{self._run}: the journal cannot be continued: at record {record.sequence} "
+                    "this version of foldblend decides otherwise than the one that wrote it; go "
+                    "on with that one (see run.yaml), or start a new run"
+                )
             self._follow(record.event, decisions)
             self._sequence = record.sequence + 1
             for listener in self._listeners:
@@ -82,16 +92,18 @@ class Conductor:
         run = self.race.runs[task.config_id, task.fold]
         if not run.is_over and (result.done or result.epoch > run.epoch):
             self.record(kind(task.config_id, task.fold, result.epoch, dict(result.metrics)))
-        elif not run.is_over:
-            return False
-        return self.race.runs[task.config_id, task.fold].is_over or self._halted
+        return self.is_over(task) or self._halted
+
+    def is_over(self, task: FoldTask) -> bool:
+        """Whether the race needs nothing more of this fold run."""
+        return self.race.runs[task.config_id, task.fold].is_over
 
     def fail(self, task: FoldTask, failure: Failure) -> None:
         """Take in the end of a fold run by an error."""
         if failure.kind == "fatal":
             self.fatal = self.fatal or failure
             return
-        if not self.race.runs[task.config_id, task.fold].is_over:
+        if not self.is_over(task):
             retry = failure.kind == "crash"
             self.record(ev.Failed(task.config_id, task.fold, failure.message, retry))
 
@@ -105,23 +117,36 @@ class Conductor:
 
     def record(self, event: ev.Event) -> None:
         """Decide, write down, and tell whoever listens."""
+        if self._journal_is_broken:
+            return
         decisions = self.race.apply(event)
         record = Record(self._sequence, self._clock(), event, tuple(decisions))
         try:
-            self._journal.append(record)
-            self._sequence += 1
+            self._append(record)
             self._follow(event, decisions)
             for listener in self._listeners:
                 listener(record, self.race)
         except OSError as error:
-            # What cannot be written down did not happen: stop here, and resume from the journal.
             self.fatal = self.fatal or Failure("fatal", no_space_message(error))
+
+    def _append(self, record: Record) -> None:
+        try:
+            self._journal.append(record)
+        except OSError:
+            # What cannot be written down did not happen. Nor may anything be written after it,
+            # even if the disk has room again: the search stops, and resumes from the journal.
+            self._journal_is_broken = True
+            raise
+        self._sequence += 1
 
     def _follow(self, event: ev.Event, decisions: list[ev.Decision]) -> None:
         self._proposals.take_in(event, decisions)
-        if isinstance(event, ev.Proposed):
-            configuration = Configuration.model_validate(event.configuration)
-            self._configurations[event.config_id] = configuration
+        match event:
+            case ev.Proposed():
+                configuration = Configuration.model_validate(event.configuration)
+                self._configurations[event.config_id] = configuration
+            case ev.DeadlinePassed():
+                self._deadline = None
 
     def _propose(self) -> None:
         proposal = self._proposals.ask()
@@ -152,5 +177,4 @@ class Conductor:
 
     def _check_deadline(self) -> None:
         if self._deadline is not None and self._clock() >= self._deadline:
-            self._deadline = None
             self.record(ev.DeadlinePassed())

@@ -1,4 +1,4 @@
-"""The race: a plain state machine that decides which fold run starts, goes on, stops or is promoted.
+"""The race: a state machine that decides which fold run starts, goes on, stops or is promoted.
 
 Events in (`events.py`), decisions out; no Ray, no clock, no files. The same events in the same
 order always give the same state, so the journal of events is all that resuming needs.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from rich.console import Console
@@ -17,8 +19,8 @@ from trainables.run_data import RunData, load_run_data
 from trainables.seeds import derive_seed
 from tuner.conductor import Conductor, Listener
 from tuner.errors import UserError
-from tuner.finish import blend_stored, save_ledger
 from tuner.events import Resumed
+from tuner.finish import blend_stored, save_ledger
 from tuner.journal import Journal, Record
 from tuner.ledger import LedgerKeeper
 from tuner.local import run_in_process
@@ -111,17 +113,18 @@ def _race_and_blend(
 def _race_on_ray(study: Study, run: RunDirectory, console: Console) -> tuple[Conductor, str]:
     from tuner.engine import connected, run_on_ray
 
-    with console.status("starting Ray"), connected(study.run) as cluster:
-        console.print(f"[dim]{cluster.slots} fold runs at a time; Ray's logs: {cluster.logs}[/dim]")
-        with LiveTable(console, cluster.slots) as table:
-            conductor = _conductor(study, run, cluster.slots, [table])
-            run_on_ray(conductor, study.run, run, cluster)
-        return conductor, cluster.logs
+    with ExitStack() as stack:
+        with console.status("starting Ray"):
+            cluster = stack.enter_context(connected(study.run))
+        at_once = f"{cluster.slots} fold runs at a time; Ray's logs: {cluster.logs}"
+        console.print(at_once, style="dim", highlight=False, soft_wrap=True)
+        table = stack.enter_context(LiveTable(console, cluster.slots))
+        conductor = _conductor(study, run, cluster.slots, [table])
+        run_on_ray(conductor, study.run, run, cluster)
+    return conductor, cluster.logs
 
 
-def _race_in_process(
-    study: Study, run: RunDirectory, data: RunData, console: Console
-) -> Conductor:
+def _race_in_process(study: Study, run: RunDirectory, data: RunData, console: Console) -> Conductor:
     slots = study.run.search.resources.slots or 1
     with LiveTable(console, slots) as table:
         conductor = _conductor(study, run, slots, [table])
@@ -168,8 +171,7 @@ def spent_seconds(records: Sequence[Record], longest_gap_seconds: float = 3600.0
     """Wall clock during which the search was running: the time between records, without the
     pause before a `Resumed`."""
     spent = 0.0
-    for before, after in zip(records, records[1:], strict=False):
+    for before, after in pairwise(records):
         if not isinstance(after.event, Resumed):
             spent += min(after.time - before.time, longest_gap_seconds)
     return spent
-

@@ -98,7 +98,9 @@ def test_an_exported_bundle_predicts_what_the_run_stored(
     bundle = tmp_path / "bundle"
     assert foldblend("export", run, "-o", bundle).code == 0
     images = run.parent / "test" / "images"
-    answer = foldblend("predict", bundle, images, "-o", tmp_path / "out.csv", "-p", tmp_path / "p.parquet")
+    answer = foldblend(
+        "predict", bundle, images, "-o", tmp_path / "out.csv", "-p", tmp_path / "p.parquet"
+    )
     assert answer.code == 0, answer.err
     assert "6 images" in answer.out
     predicted = pd.read_csv(tmp_path / "out.csv")
@@ -115,7 +117,9 @@ def test_resume_takes_no_overrides(foldblend: Command, run: Path) -> None:
     assert "takes no overrides (got train.epochs=3)" in message
 
 
-def test_resuming_a_finished_run_trains_nothing_and_ends_well(foldblend: Command, run: Path) -> None:
+def test_resuming_a_finished_run_trains_nothing_and_ends_well(
+    foldblend: Command, run: Path
+) -> None:
     files = {path: path.stat().st_mtime_ns for path in run.glob("oof/*/*.parquet")}
     assert foldblend("search", "--resume", run, "--in-process").code == 0
     assert {path: path.stat().st_mtime_ns for path in run.glob("oof/*/*.parquet")} == files

@@ -123,7 +123,9 @@ def test_with_one_slot_the_same_seed_gives_the_same_run(
         )
 
 
-def test_another_seed_gives_another_run(images: TinyImages, tmp_path: Path, outcome: Outcome) -> None:
+def test_another_seed_gives_another_run(
+    images: TinyImages, tmp_path: Path, outcome: Outcome
+) -> None:
     again = small_search(images, tmp_path, "seed=1", "search.budget.configurations=2")
     assert not set(again.stored.race.entrants) & set(outcome.stored.race.entrants)
 
@@ -221,6 +223,11 @@ def test_the_pause_before_a_resume_is_not_counted_as_spent() -> None:
     from tuner import events as ev
     from tuner.journal import Record
 
-    times = [(0.0, ev.SlotIdle()), (10.0, ev.SlotIdle()), (900.0, ev.Resumed()), (905.0, ev.SlotIdle())]
+    times = [
+        (0.0, ev.SlotIdle()),
+        (10.0, ev.SlotIdle()),
+        (900.0, ev.Resumed()),
+        (905.0, ev.SlotIdle()),
+    ]
     records = [Record(number, at, event) for number, (at, event) in enumerate(times)]
     assert spent_seconds(records) == 15.0

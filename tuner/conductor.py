@@ -71,7 +71,7 @@ class Conductor:
     def take(self) -> FoldTask | Wait | Done:
         """The next fold run for a free slot."""
         self._check_deadline()
-        while not self._halted:
+        while not self.halted:
             match self.race.next_work(self.slots):
                 case Propose():
                     self._propose()
@@ -79,7 +79,7 @@ class Conductor:
                     self.record(ev.SlotIdle())
                 case StartFold() as work:
                     self.record(ev.Started(work.config_id, work.fold))
-                    if not self._halted:
+                    if not self.halted:
                         return self._task(work)
                 case Wait() | Done() as nothing:
                     return nothing
@@ -92,7 +92,7 @@ class Conductor:
         run = self.race.runs[task.config_id, task.fold]
         if not run.is_over and (result.done or result.epoch > run.epoch):
             self.record(kind(task.config_id, task.fold, result.epoch, dict(result.metrics)))
-        return self.is_over(task) or self._halted
+        return self.is_over(task) or self.halted
 
     def is_over(self, task: FoldTask) -> bool:
         """Whether the race needs nothing more of this fold run."""
@@ -112,7 +112,8 @@ class Conductor:
         self.stopped = True
 
     @property
-    def _halted(self) -> bool:
+    def halted(self) -> bool:
+        """Whether the search ends early: whatever runs is to end its epoch and no more."""
         return self.stopped or self.fatal is not None
 
     def record(self, event: ev.Event) -> None:

@@ -5,36 +5,38 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-# Read by Ray when it is imported: our table replaces Tune's, and Ctrl-C is ours to handle.
-_RAY_SETTINGS = {
+import ray
+from ray import tune
+from ray.exceptions import RayError
+from ray.tune.logger import TBXLoggerCallback
+
+from search_spaces.config import ResourcesConfig, RunConfig
+from trainables.fold_trainable import FoldTrainable
+from tuner.conductor import Conductor
+from tuner.errors import UserError
+from tuner.ray_edge import Assignments, RaceScheduler, RaceSearcher, trial_name
+from tuner.run_directory import RunDirectory
+
+# Ray's own ways to find an address; the others are host:port.
+RAY_FINDS = ("auto", "local")
+PROBE_SECONDS = 5.0
+
+# Read by Ray each time: our table replaces Tune's, Ctrl-C is ours to handle, a failure is a result
+# without a metric, and what Ray will do about CUDA_VISIBLE_DEVICES one day is no news to a user.
+_SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_WARN_THRESHOLD_S": "10",
-    "RAY_DEDUP_LOGS": "1",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-for _key, _value in _RAY_SETTINGS.items():
-    os.environ.setdefault(_key, _value)
-
-import ray  # noqa: E402
-from ray import tune  # noqa: E402
-from ray.tune.logger import TBXLoggerCallback  # noqa: E402
-
-from search_spaces.config import ResourcesConfig, RunConfig  # noqa: E402
-from trainables.fold_trainable import FoldTrainable  # noqa: E402
-from tuner.conductor import Conductor  # noqa: E402
-from tuner.errors import UserError  # noqa: E402
-from tuner.ray_edge import Assignments, RaceScheduler, RaceSearcher, trial_name  # noqa: E402
-from tuner.run_directory import RunDirectory  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -50,16 +52,19 @@ class Cluster:
 
 @contextmanager
 def connected(config: RunConfig) -> Iterator[Cluster]:
-    """Attach to the cluster of `RAY_ADDRESS`, or start one here and stop it afterwards."""
-    address = os.environ.get("RAY_ADDRESS")
+    """Attach to the cluster of `RAY_ADDRESS`, or start one here and stop it afterwards.
+
+    Raises UserError where there is none, or where no fold run would ever fit into it."""
+    address = os.environ.get("RAY_ADDRESS", "")
     already = ray.is_initialized()
-    if not already:
-        _initialise(address, config)
-    try:
-        yield _describe(config.search.resources)
-    finally:
+    with _environment(_SETTINGS):
         if not already:
-            ray.shutdown()
+            _initialise(address, config)
+        try:
+            yield _describe(config.search.resources, is_ours=not already and not address)
+        finally:
+            if not already:
+                ray.shutdown()
 
 
 def run_on_ray(
@@ -69,8 +74,8 @@ def run_on_ray(
     own: nothing is restored from an earlier one."""
     assignments = Assignments(conductor)
     trainable = tune.with_resources(FoldTrainable, {"cpu": cluster.cpus, "gpu": cluster.gpus})
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(cluster.slots)
-    with _quiet_tune(), _gentle_interrupt(conductor):
+    settings = {**_SETTINGS, "TUNE_MAX_PENDING_TRIALS_PG": str(cluster.slots)}
+    with _environment(settings), _quiet_tune(), _gentle_interrupt(conductor):
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -86,12 +91,15 @@ def run_on_ray(
                 storage_path=str(run.tune),
                 callbacks=[TBXLoggerCallback()] if config.tracker.name == "tensorboard" else [],
                 failure_config=tune.FailureConfig(max_failures=0),
+                # Tune's default saves at the end: an empty folder a trial, and a step's delay in
+                # which the slot is free, its actor is not, and so another one is begun.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 verbose=0,
             ),
         ).fit()
 
 
-def _initialise(address: str | None, config: RunConfig) -> None:
+def _initialise(address: str, config: RunConfig) -> None:
     settings: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
@@ -102,8 +110,11 @@ def _initialise(address: str | None, config: RunConfig) -> None:
         if config.search.dashboard:
             settings["dashboard_host"] = "127.0.0.1"
     try:
-        ray.init(address=address or "local", **settings)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+        _check_address(address)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ray.init(address=address or "local", **settings)
+    except (OSError, RuntimeError, ValueError, RayError) as error:
         where = f"the Ray cluster of RAY_ADDRESS={address}" if address else "a local Ray"
         line = " ".join(str(error).split())[:200]
         raise UserError(
@@ -112,30 +123,65 @@ def _initialise(address: str | None, config: RunConfig) -> None:
         ) from error
 
 
-def _describe(wanted: ResourcesConfig) -> Cluster:
+def _check_address(address: str) -> None:
+    """Ray itself tries an address at which nobody answers for minutes. OSError or ValueError."""
+    if not address or address in RAY_FINDS:
+        return
+    if address.startswith("ray://"):
+        raise ValueError(
+            "a search does not run through Ray Client; give the head's host:port (6379), or "
+            "submit it with `ray job submit`"
+        )
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError("expected host:port, as 10.0.0.1:6379")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_SECONDS).close()
+
+
+def _describe(wanted: ResourcesConfig, *, is_ours: bool) -> Cluster:
+    """`is_ours`: started for this search, so that it has all it will ever have. Elsewhere more
+    slots than fit now may be asked for, because nodes may still join."""
     have = ray.cluster_resources()
     cpus, gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
     gpu_each = wanted.gpus if wanted.gpus is not None else (1.0 if gpus else 0.0)
-    fits = int(cpus // wanted.cpus)
+    fits = _fits(cpus, wanted.cpus)
     if gpu_each:
-        fits = min(fits, int(gpus / gpu_each + 1e-9))
-    if fits < 1 and wanted.slots is None:
+        fits = min(fits, _fits(gpus, gpu_each))
+    if fits < 1 and (is_ours or wanted.slots is None):
         raise UserError(
             f"one fold run needs {wanted.cpus:g} CPUs and {gpu_each:g} GPUs "
             f"(search.resources), the cluster has {cpus:g} CPUs and {gpus:g} GPUs"
         )
-    logs = os.path.join(ray._private.worker._global_node.get_session_dir_path(), "logs")
+    slots = wanted.slots or fits
     return Cluster(
-        slots=wanted.slots or fits,
+        slots=min(slots, fits) if is_ours else slots,
         cpus=wanted.cpus,
         gpus=gpu_each,
-        logs=logs,
+        logs=os.path.join(ray._private.worker._global_node.get_session_dir_path(), "logs"),
         address=ray.get_runtime_context().gcs_address,
     )
 
 
+def _fits(have: float, each: float) -> int:
+    """How many of `each` go into `have`, for fractions such as 0.1 too."""
+    return int(have / each + 1e-9)
+
+
 def _session_name(run: RunDirectory) -> str:
     return f"session-{len(run.tune.list()):03d}"
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables and put back what was there. What the user has set stays."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update({name: value for name, value in values.items() if before[name] is None})
+    try:
+        yield
+    finally:
+        for name in values:
+            if before[name] is None:
+                os.environ.pop(name, None)
 
 
 @contextmanager
@@ -158,14 +204,16 @@ def _quiet_tune() -> Iterator[None]:
 def _gentle_interrupt(conductor: Conductor) -> Iterator[None]:
     """The first Ctrl-C lets every fold run end its epoch, so that nothing is lost; the second
     ends at once (and loses at most the epochs in flight)."""
+    before: dict[int, Any] = {}
 
     def first(signum: int, frame: object) -> None:
         conductor.stop()
         signal.signal(signum, before[signum])
 
-    wanted = (signal.SIGINT, signal.SIGTERM)
     try:
-        before = {number: signal.signal(number, first) for number in wanted}
+        for wanted in (signal.SIGINT, signal.SIGTERM):
+            before[wanted] = signal.getsignal(wanted)
+            signal.signal(wanted, first)
     except ValueError:  # not the main thread: whoever owns it handles signals
         yield
         return

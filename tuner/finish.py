@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ensemble.blend import Blend, BlendSettings
+from ensemble.files import Location
 from ensemble.run import blend_run
 from ensemble.store import OofStore
 from search_spaces.config import BlendConfig, RunConfig
@@ -13,7 +17,6 @@ from trainables.seeds import derive_seed
 from trainables.submission import write_submission
 from tuner.errors import UserError
 from tuner.ledger import fold_run_table, write_fold_runs
-from tuner.prepare import submission_of
 from tuner.race import PROBE_FOLD
 from tuner.replayed import StoredRun
 
@@ -47,30 +50,44 @@ def blend_stored(stored: StoredRun, chosen: BlendConfig | None = None) -> Blend:
 
 def write_run_submission(stored: StoredRun, blend: Blend) -> bool:
     """`submission.csv` from the stored test probabilities; False where there is no test set."""
-    directory = stored.directory
-    if not directory.test_table.exists() or not directory.root.is_local:
+    directory, form = stored.directory, stored.record.submission
+    if form is None or not directory.test_table.exists():
         return False
     store = OofStore(directory.root)
-    wanted = [one.config_id for one in blend.members if one.weight > 0]
-    predictions = blend.predict({one: store.read_test(one) for one in wanted})
+    used = [member.config_id for member in blend.used_members]
+    predictions = blend.predict({one: store.read_test(one) for one in used})
     order = read_test_table(directory.test_table).ids
-    ordered = predictions.aligned_to(order)
-    write_submission(
-        directory.submission.local_path,
-        submission_of(dict(stored.raw)),
-        order,
-        ordered.proba,
-        classes=stored.record.classes,
-        label_values=stored.record.label_values,
-    )
+    with _as_local_file(directory.submission) as path:
+        write_submission(
+            path,
+            form,
+            order,
+            predictions.aligned_to(order).proba,
+            classes=stored.record.classes,
+            label_values=stored.record.label_values,
+        )
     return True
 
 
+@contextmanager
+def _as_local_file(location: Location) -> Iterator[Path]:
+    """A path to write to, uploaded afterwards where `location` is on an object store."""
+    if location.is_local:
+        yield location.local_path
+        return
+    with TemporaryDirectory(prefix="foldblend-") as folder:
+        path = Path(folder) / location.name
+        yield path
+        location.write_bytes(path.read_bytes())
+
+
 def save_ledger(stored: StoredRun) -> None:
+    """Bring `fold_runs.parquet` up to what the journal says."""
     write_fold_runs(stored.directory, fold_run_table(stored.race, stored.configurations))
 
 
 def require_members(stored: StoredRun) -> Sequence[str]:
+    """The members so far. UserError where there is none."""
     members = stored.race.members
     if not members:
         raise UserError(
@@ -79,4 +96,3 @@ def require_members(stored: StoredRun) -> Sequence[str]:
             f"`foldblend search --resume {stored.directory.root}`"
         )
     return members
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -33,18 +33,24 @@ def write_fold_runs(directory: RunDirectory, table: pd.DataFrame) -> None:
 
 
 class LedgerKeeper:
-    """A listener that keeps `fold_runs.parquet` up to date, every few seconds at most."""
+    """A listener that keeps `fold_runs.parquet` up to date, every few seconds at most. An OSError
+    (a full disk) is the caller's."""
 
-    def __init__(self, directory: RunDirectory, every_seconds: float = 5.0) -> None:
-        self._directory, self._every = directory, every_seconds
-        self._written = time.monotonic()
+    def __init__(
+        self,
+        directory: RunDirectory,
+        every_seconds: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._directory, self._every, self._clock = directory, every_seconds, clock
+        self._written = clock()
         self._configurations: dict[str, Mapping[str, Any]] = {}
 
     def __call__(self, record: Record, race: Race) -> None:
         if isinstance(record.event, Proposed):
             self._configurations[record.event.config_id] = record.event.configuration
-        now = time.monotonic()
-        if record.decisions and now - self._written >= self._every:
+        now = self._clock()
+        if now - self._written >= self._every:
             self._written = now
             write_fold_runs(self._directory, fold_run_table(race, self._configurations))
 
@@ -81,7 +87,7 @@ _COLUMNS = {
     "epochs_planned": "int32",
     "failures": "int32",
     "seconds": "float64",
-    **{name: "float64" for name in METRICS},
+    **dict.fromkeys(METRICS, "float64"),
     "keep": "str",
     "configuration": "str",
 }

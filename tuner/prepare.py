@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
 
@@ -29,17 +29,27 @@ from trainables.optim import check_optimizer_name
 from trainables.run_data import RUN_VERSION, RunData, load_run_data
 from trainables.seeds import derive_seed
 from trainables.sources import load_manifest
-from trainables.submission import SubmissionFormat
 from tuner.errors import UserError
 from tuner.run_directory import RunDirectory
 
-PACKAGES = ("foldblend", "torch", "timm", "ray", "optuna", "albumentations", "scikit-learn", "numpy")
+PACKAGES = (
+    "foldblend",
+    "torch",
+    "timm",
+    "ray",
+    "optuna",
+    "albumentations",
+    "scikit-learn",
+    "numpy",
+)
 
 
-class Steps(Protocol):
-    """How long work is shown: a named step with a total, reporting done and total."""
+# What a start that was cut off before run.yaml may leave: it is written again.
+LEFT_BY_A_START = ("folds.parquet", "test.parquet", "dropped.csv")
 
-    def __call__(self, name: str) -> Callable[[int, int], None]: ...
+
+# How long work is shown: the name of a step gives what is called with done and total.
+Steps = Callable[[str], Callable[[int, int], None]]
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,8 @@ class Prepared:
 
 
 def run_directory_of(config: RunConfig) -> RunDirectory:
-    return RunDirectory((RunDirectory.of(config.storage).root) / config.name)
+    """`<storage>/<name>`."""
+    return RunDirectory(RunDirectory.of(config.storage).root / config.name)
 
 
 def refuse_existing(run: RunDirectory) -> None:
@@ -61,11 +72,11 @@ def refuse_existing(run: RunDirectory) -> None:
             f"{run.root}: a run of this name exists; go on with it by "
             f"`foldblend search --resume {run.root}`, or choose another name=…"
         )
-    stray = [entry.name for entry in run.root.list()]
-    known = {"folds.parquet", "test.parquet", "dropped.csv", "search.log"}
-    if any(name not in known for name in stray):
+    stray = [entry.name for entry in run.root.list() if entry.name not in LEFT_BY_A_START]
+    if stray:
         raise UserError(
-            f"{run.root}: not empty and not a run directory (holds {stray[0]}); choose another name=…"
+            f"{run.root}: not empty and not a run directory (holds {stray[0]}); "
+            "choose another name=…"
         )
 
 
@@ -89,9 +100,7 @@ def max_epochs(space: Space) -> int:
     return max(space.reachable("train.epochs"))
 
 
-def prepare(
-    study: Study, config_dir: Path | None, run: RunDirectory, steps: Steps
-) -> Prepared:
+def prepare(study: Study, config_dir: Path | None, run: RunDirectory, steps: Steps) -> Prepared:
     """Check, fold, decode; returns what the search needs. All problems of the data at once are a
     `DataProblems`."""
     config = study.run
@@ -120,10 +129,10 @@ def _write_tables(run: RunDirectory, config: RunConfig, checked: CheckedData) ->
         kind=config.folds.kind,
         seed=derive_seed(config.seed, "folds"),
     )
-    run.folds.delete()  # left by a start that was cut off before run.yaml
+    for left in (run.folds, run.test_table, run.dropped):
+        left.delete()  # of a start that was cut off before run.yaml
     write_folds(run.folds, manifest, folds)
     if manifest.test_ids:
-        run.test_table.delete()
         write_test(run.test_table, manifest)
     if checked.dropped:
         run.dropped.write_text(_dropped_csv(checked.dropped))
@@ -161,31 +170,23 @@ def _run_yaml(study: Study, config_dir: Path | None, checked: CheckedData) -> st
             "n_train": len(manifest.ids),
             "n_test": len(manifest.test_ids),
             "n_dropped": len(checked.dropped),
-            "submission": submission_dict(manifest),
+            "submission": _submission_dict(manifest),
         },
         "versions": versions(),
     }
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
-def submission_dict(manifest: Manifest) -> dict[str, Any] | None:
+def _submission_dict(manifest: Manifest) -> dict[str, Any] | None:
+    """The submission's form as `run_data.submission_from` reads it."""
     form = manifest.submission
     if form is None:
         return None
     return {"columns": list(form.columns), "kind": form.kind, "id_column": form.id_column}
 
 
-def submission_of(raw: dict[str, Any]) -> SubmissionFormat | None:
-    """The submission's form out of a run.yaml."""
-    stored = raw["data"].get("submission")
-    if stored is None:
-        return None
-    return SubmissionFormat(
-        columns=tuple(stored["columns"]), kind=stored["kind"], id_column=stored["id_column"]
-    )
-
-
 def versions() -> dict[str, str]:
+    """Of Python and of every package on which a result depends."""
     found = {"python": sys.version.split()[0]}
     for package in PACKAGES:
         try:

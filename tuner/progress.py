@@ -6,7 +6,7 @@ Whatever the screen shows, `search.log` gets every decision as a line with its t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ensemble.files import Location
+from ensemble.metrics import METRICS
 from tuner import events as ev
 from tuner.journal import Record
 from tuner.race import Race
@@ -54,46 +55,60 @@ class DecisionLog:
     """A listener that writes decisions and failures as lines a person reads."""
 
     def __init__(self, location: Location, since: float = 0.0) -> None:
-        """Records older than `since` (seconds since the epoch) were logged by an earlier process."""
+        """Records older than `since` (seconds since the epoch) an earlier process has logged."""
         self._location, self._since = location, since
 
     def __call__(self, record: Record, race: Race) -> None:
         if not self._location.is_local or record.time < self._since:
             return
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.time))
-        lines = [f"{stamp} {line}\n" for line in describe(record)]
-        if lines:
-            with self._location.local_path.open("a") as file:
-                file.writelines(lines)
+        if lines := described(record):
+            with self._location.local_path.open("a", encoding="utf-8") as file:
+                file.writelines(f"{stamp(record)} {line}\n" for line in lines)
 
 
-def describe(record: Record) -> list[str]:
+def stamp(record: Record) -> str:
+    """Local time of a record."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.time))
+
+
+def described(record: Record) -> list[str]:
     """A record in words: the event where it matters alone, then each decision."""
-    lines = []
-    match record.event:
-        case ev.Proposed() as event:
-            lines.append(f"{event.config_id} proposed: {event.backbone} {dict(event.params)}")
-        case ev.Finished() as event:
-            scores = ", ".join(
-                f"{key} {event.metrics[key]:.4f}"
-                for key in ("log_loss", "accuracy", "macro_f1")
-                if key in event.metrics
-            )
-            lines.append(f"{event.config_id} fold {event.fold} finished: {scores}")
-        case ev.Failed() as event:
-            lines.append(f"{event.config_id} fold {event.fold} failed: {event.error}")
-        case ev.DeadlinePassed() | ev.Resumed() | ev.SpaceExhausted() as event:
-            lines.append(type(event).__name__)
-    return lines + [_describe_decision(decision) for decision in record.decisions]
+    event = describe_event(record.event)
+    return ([event] if event else []) + [describe_decision(one) for one in record.decisions]
 
 
-def _describe_decision(decision: ev.Decision) -> str:
-    match decision:
-        case ev.Promote() | ev.Complete():
-            why = f": {decision.why}" if isinstance(decision, ev.Promote) else ""
-            return f"{decision.config_id} {_WORDS[type(decision)]}{why}"
+def describe_event(event: ev.Event) -> str | None:
+    """None for what happens at every epoch and only counts by what is decided then."""
+    match event:
+        case ev.Proposed():
+            return f"{event.config_id} proposed: {event.backbone} {dict(event.params)}"
+        case ev.Finished():
+            return f"{event.config_id} fold {event.fold} finished: {_scores(event.metrics)}"
+        case ev.Failed():
+            return f"{event.config_id} fold {event.fold} failed: {event.error}"
+        case ev.SpaceExhausted():
+            return "the search space holds no other configuration"
+        case ev.DeadlinePassed():
+            return "the hours of the budget are over"
+        case ev.Resumed():
+            return "the search goes on from its journal"
         case _:
-            return f"{decision.config_id} fold {decision.fold} {_WORDS[type(decision)]}: {decision.why}"
+            return None
+
+
+def describe_decision(decision: ev.Decision) -> str:
+    word = _WORDS[type(decision)]
+    match decision:
+        case ev.Complete():
+            return f"{decision.config_id} {word}"
+        case ev.Promote():
+            return f"{decision.config_id} {word}: {decision.why}"
+        case _:
+            return f"{decision.config_id} fold {decision.fold} {word}: {decision.why}"
+
+
+def _scores(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {metrics[name]:.4f}" for name in METRICS if name in metrics)
 
 
 _WORDS: dict[type, str] = {

@@ -18,6 +18,8 @@ from trainables.task import EpochResult, FoldTask
 from tuner.conductor import Conductor
 from tuner.race import Wait
 
+WORKER_DIED = "the worker process died"
+
 
 class Assignments:
     """Which fold run each Tune trial is. Not pickled: Tune's snapshots are not what we resume
@@ -39,8 +41,14 @@ class Assignments:
             self.conductor.fail(task, Failure("crash", error))
         elif failure := nested(result or {}, "failure"):
             self.conductor.fail(task, Failure.from_dict(failure))
-        elif result and "epoch" in result:
-            self.conductor.report(task, epoch_result(result))
+        elif not self._last_word(task, result or {}):
+            self.conductor.fail(task, Failure("crash", "the fold run ended without a result"))
+
+    def _last_word(self, task: FoldTask, result: dict[str, Any]) -> bool:
+        """Take in the last result; False when the race goes on and waits for more of this one."""
+        if "epoch" in result:
+            return self.conductor.report(task, epoch_result(result))
+        return self.conductor.halted
 
 
 class RaceSearcher(Searcher):
@@ -61,7 +69,7 @@ class RaceSearcher(Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         # Ray calls the scheduler first when an actor dies; it knows why.
-        self._assignments.finish(trial_id, result, "the worker process died" if error else None)
+        self._assignments.finish(trial_id, result, WORKER_DIED if error else None)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal is the record."""
@@ -76,6 +84,18 @@ class RaceScheduler(FIFOScheduler):
     def __init__(self, assignments: Assignments) -> None:
         super().__init__()
         self._assignments = assignments
+        self._keeps_actors = False
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        if not self._keeps_actors:
+            self._keeps_actors = True
+            keep_idle_actors(tune_controller, trial, self._assignments.conductor.slots)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """No wish: Tune then takes new trials in order, each onto an idle actor where there is
+        one. A wish for the first waiting trial would take the idle actor for a trial whose own
+        actor is about to be ready, and end that one."""
+        return None
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         task = self._assignments.tasks.get(trial.trial_id)
@@ -86,6 +106,16 @@ class RaceScheduler(FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         self._assignments.finish(trial.trial_id, None, _why(trial))
+
+
+def keep_idle_actors(tune_controller: Any, trial: Trial, slots: int) -> None:
+    """Let Tune keep `slots` idle actors, not one: a new one takes seconds to import torch.
+
+    Tune has no setting for it. Where its insides have changed, it is only slower."""
+    controller = getattr(tune_controller, "_tune_controller", tune_controller)
+    increase = getattr(getattr(controller, "_actor_cache", None), "increase_max", None)
+    if increase is not None:
+        increase(trial.placement_group_factory, slots)
 
 
 def epoch_result(result: Mapping[str, Any]) -> EpochResult:
@@ -111,5 +141,9 @@ def _why(trial: Trial) -> str:
         text = str(trial.get_error() or "")
     except Exception:  # an error that cannot be unpickled here is still an error
         text = ""
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[0][:300] if lines else "the worker process died"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        return WORKER_DIED
+    # A traceback ends with the error; Ray's own words begin with what matters.
+    has_traceback = any(line.startswith("File ") for line in lines)
+    return lines[-1 if has_traceback else 0][:300]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
 
 from ensemble.files import Location
 from trainables.run_paths import RunPaths
@@ -46,6 +49,10 @@ class RunDirectory(RunPaths):
         return self.root / "search.log"
 
 
+# `is_searched` holds the lock for the blink of an eye: that is no other search.
+LOCK_TRIES, LOCK_PAUSE_SECONDS = 5, 0.05
+
+
 @contextmanager
 def exclusive(run: RunDirectory) -> Iterator[None]:
     """Hold the run while searching. The kernel gives the lock back when the process dies.
@@ -56,16 +63,38 @@ def exclusive(run: RunDirectory) -> Iterator[None]:
         yield
         return
     run.root.local_path.mkdir(parents=True, exist_ok=True)
-    with (run.root.local_path / ".lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+    with _lock_file(run).open("a+") as file:
+        if not _try_lock(file, fcntl.LOCK_EX, tries=LOCK_TRIES):
             file.seek(0)
+            holder = file.read().strip() or "unknown"  # it has not written its number yet
             raise UserError(
-                f"{run.root}: another search is running here (process {file.read().strip()}); "
+                f"{run.root}: another search is running here (process {holder}); "
                 f"watch it with `foldblend status {run.root}`, or give this one another name="
-            ) from None
+            )
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def is_searched(run: RunDirectory) -> bool:
+    """Whether a search holds this run now. False where nobody can know (an object store)."""
+    if not run.root.is_local or not _lock_file(run).exists():
+        return False
+    with _lock_file(run).open() as file:
+        return not _try_lock(file, fcntl.LOCK_SH)
+
+
+def _lock_file(run: RunDirectory) -> Path:
+    return run.root.local_path / ".lock"
+
+
+def _try_lock(file: TextIO, kind: int, tries: int = 1) -> bool:
+    for left in reversed(range(tries)):
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if left:
+                time.sleep(LOCK_PAUSE_SECONDS)
+    return False

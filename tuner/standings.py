@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuner.race import PROBE_FOLD, Race, Status
+from tuner.race import PROBE_FOLD, Done, FoldRun, Race, Status
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class ConfigurationRow:
 
 @dataclass(frozen=True)
 class Totals:
-    """Fold-epochs spent and the most that will be; `seconds_left` is None before there is
-    anything to judge from."""
+    """Fold-epochs spent, and the most that will be (None where nobody can know, what was spent
+    once the race is over); `seconds_left` is None before there is anything to judge from."""
 
     configurations: int
     configurations_planned: int | None
@@ -65,7 +65,11 @@ def configuration_rows(
     race: Race, configurations: Mapping[str, Mapping[str, Any]]
 ) -> list[ConfigurationRow]:
     """Members first, best first; then by how far a configuration came and its probe score."""
-    rows = [_configuration_row(race, one, configurations.get(one, {})) for one in race.entrants]
+    members = set(race.members)
+    rows = [
+        _configuration_row(race, one, configurations.get(one, {}), one in members)
+        for one in race.entrants
+    ]
 
     def order(row: ConfigurationRow) -> tuple[bool, int, float]:
         score = row.score if row.score is not None else row.probe
@@ -95,9 +99,7 @@ def _backbone_row(race: Race, name: str) -> BackboneRow:
     mine = {key for key, one in race.entrants.items() if one.backbone == name}
     runs = [run for run in race.runs.values() if run.config_id in mine]
     probes = [run for run in runs if run.fold == PROBE_FOLD]
-    finished = [
-        run.metrics[race.rules.metric] for run in probes if run.status is Status.FINISHED
-    ]
+    finished = [run.metrics[race.rules.metric] for run in probes if run.status is Status.FINISHED]
     return BackboneRow(
         backbone=name,
         proposed=len(mine),
@@ -111,21 +113,21 @@ def _backbone_row(race: Race, name: str) -> BackboneRow:
 
 
 def _configuration_row(
-    race: Race, config_id: str, configuration: Mapping[str, Any]
+    race: Race, config_id: str, configuration: Mapping[str, Any], is_member: bool
 ) -> ConfigurationRow:
     entrant, metric = race.entrants[config_id], race.rules.metric
-    runs = [run for run in race.runs.values() if run.config_id == config_id]
+    runs = _runs_of(race, config_id)
     done = [run.metrics[metric] for run in runs if run.status is Status.FINISHED]
     probe = race.runs[config_id, PROBE_FOLD]
     return ConfigurationRow(
         config_id=config_id,
         backbone=entrant.backbone,
-        state=_state(race, config_id),
+        state="member" if is_member else _state(race, config_id),
         score=sum(done) / len(done) if done else None,
         probe=probe.values[-1] if probe.values else None,
         folds_done=len(done),
         n_folds=race.rules.n_folds,
-        why=_why(race, config_id),
+        why=_why(runs),
         optimistic=configuration.get("train", {}).get("keep") == "best",
     )
 
@@ -134,31 +136,34 @@ def _state(race: Race, config_id: str) -> str:
     entrant, probe = race.entrants[config_id], race.runs[config_id, PROBE_FOLD]
     if entrant.failed:
         return "failed"
-    if config_id in race.members:
-        return "member"
-    if entrant.promoted:
-        return "promoted"
-    return str(probe.status)
+    return "promoted" if entrant.promoted else str(probe.status)
 
 
-def _why(race: Race, config_id: str) -> str:
-    failed = [run for run in race.runs.values() if run.config_id == config_id]
-    for run in failed:
+def _runs_of(race: Race, config_id: str) -> list[FoldRun]:
+    """By fold; the probe fold is always there."""
+    folds = range(race.rules.n_folds)
+    return [run for fold in folds if (run := race.runs.get((config_id, fold)))]
+
+
+def _why(runs: Sequence[FoldRun]) -> str:
+    for run in runs:
         if run.status is Status.FAILED:
             return f"fold {run.fold}: {run.why}"
-    probe = race.runs[config_id, PROBE_FOLD]
+    probe = runs[PROBE_FOLD]
     return probe.why if probe.status in (Status.PRUNED, Status.STOPPED) else ""
 
 
 def _planned_fold_epochs(race: Race) -> int | None:
     """The most that will be spent. What pruning saved already is taken off."""
     rules = race.rules
+    if isinstance(race.next_work(race.in_flight + 1), Done):
+        return race.fold_epochs_spent
     if rules.fold_epochs is not None and rules.configurations is None:
         return rules.fold_epochs
     if rules.configurations is None:
         return None
     coming = rules.configurations - len(race.entrants) if race.exploring else 0
-    promotions = max(0, rules.members - sum(one.promoted for one in race.entrants.values()))
+    promotions = min(_members_missing(race), _may_be_promoted(race) + coming)
     known = sum(
         run.epoch if run.is_over else race.entrants[run.config_id].epochs
         for run in race.runs.values()
@@ -167,9 +172,24 @@ def _planned_fold_epochs(race: Race) -> int | None:
     return most if rules.fold_epochs is None else min(most, rules.fold_epochs)
 
 
+def _members_missing(race: Race) -> int:
+    """A promoted configuration that failed leaves its place to another."""
+    held = sum(one.promoted and not one.failed for one in race.entrants.values())
+    return max(0, race.rules.members - held)
+
+
+def _may_be_promoted(race: Race) -> int:
+    probes = [
+        race.runs[key, PROBE_FOLD]
+        for key, entrant in race.entrants.items()
+        if not entrant.promoted and not entrant.failed
+    ]
+    return sum(not run.is_over or run.status is Status.FINISHED for run in probes)
+
+
 def _seconds_left(race: Race, planned: int | None, slots: int | None) -> float | None:
     spent = race.fold_epochs_spent
-    if planned is None or not spent or not slots:
-        return None
     seconds = sum(run.seconds for run in race.runs.values())
+    if planned is None or not seconds or not spent or not slots:
+        return None
     return max(0, planned - spent) * seconds / spent / slots

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from rich.markup import escape
 
 from ensemble.blend_value import Blend, read_blend
 from tuner.journal import decisions_of
-from tuner.progress import describe
+from tuner.progress import describe_decision, stamp
 from tuner.replayed import StoredRun
 from tuner.view import blend_view, leaderboard, race_view
 
@@ -34,12 +35,13 @@ def print_summary(console: Console, outcome: Outcome) -> None:
     if outcome.logs:
         console.print(f"  {'Ray logs':<22}{escape(outcome.logs)}", highlight=False, soft_wrap=True)
     if outcome.stopped or not outcome.blend:
-        _next(console, f"foldblend search --resume {root}")
+        _next(console, "search", "--resume", str(root))
     else:
-        _next(console, f"foldblend export {root} -o {root}-bundle")
+        _next_is_export(console, stored)
 
 
 def print_status(console: Console, stored: StoredRun) -> None:
+    """The race, the blend where there is one, and the files."""
     blend = read_blend(stored.directory.blend) if stored.directory.blend.exists() else None
     _print_race(console, stored, blend)
     if blend:
@@ -49,33 +51,34 @@ def print_status(console: Console, stored: StoredRun) -> None:
 
 
 def print_blend(console: Console, stored: StoredRun, blend: Blend) -> None:
+    """Members with their weights, and the honest score."""
     _section(console, f"the ensemble of {len(blend.members)} members")
     console.print(leaderboard(stored.race, stored.configurations, blend, LEADERBOARD_ROWS))
     console.print(blend_view(blend))
     _print_files(console, stored)
-    root = stored.directory.root
-    _next(console, f"foldblend export {root} -o {root}-bundle")
+    _next_is_export(console, stored)
 
 
 def print_bundle(console: Console, bundle: Bundle, output: Path) -> None:
+    """What was exported, and how to predict with it."""
     console.print(
         f"{len(bundle.members)} members, {sum(len(one.folds) for one in bundle.members)} models, "
         f"{bundle.size_bytes(output) / 1e6:.1f} MB -> {escape(str(output))}",
         highlight=False,
     )
-    _next(console, f"foldblend predict {output} IMAGES -o submission.csv")
+    _next(console, "predict", str(output), "IMAGES", "-o", "submission.csv")
 
 
 def print_decisions(console: Console, stored: StoredRun) -> None:
+    """Every decision of the race in order, with its time and why."""
     for record, decision in decisions_of(stored.records):
-        stamp = time.strftime("%H:%M:%S", time.localtime(record.time))
-        line = describe(record)[-len(record.decisions) :][record.decisions.index(decision)]
-        console.print(f"{stamp} {escape(line)}", highlight=False, soft_wrap=True)
+        line = f"{stamp(record)} {describe_decision(decision)}"
+        console.print(escape(line), highlight=False, soft_wrap=True)
 
 
 def _print_race(console: Console, stored: StoredRun, blend: Blend | None) -> None:
     _section(console, str(stored.directory.root))
-    console.print(race_view(stored.race, slots=None, elapsed=stored.seconds))
+    console.print(race_view(stored.race, slots=None, elapsed=stored.seconds(time.time())))
     if stored.race.entrants:
         _section(console, "leaderboard")
         console.print(leaderboard(stored.race, stored.configurations, blend, LEADERBOARD_ROWS))
@@ -103,8 +106,14 @@ def _section(console: Console, title: str) -> None:
     console.print(f"[bold]{escape(title)}[/bold]", highlight=False, soft_wrap=True)
 
 
-def _next(console: Console, command: str) -> None:
+def _next_is_export(console: Console, stored: StoredRun) -> None:
+    """The bundle goes beside a local run, and into the working directory for a remote one."""
+    root = stored.directory.root
+    beside = str(root) if root.is_local else root.name
+    _next(console, "export", str(root), "-o", f"{beside}-bundle")
+
+
+def _next(console: Console, *arguments: str) -> None:
+    command = shlex.join(["foldblend", *arguments])
     console.print()
     console.print(f"next: [bold]{escape(command)}[/bold]", highlight=False, soft_wrap=True)
-
-

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -31,9 +32,11 @@ def race_view(race: Race, *, slots: int | None, elapsed: float | None) -> Render
     for name in ("tried", "running", "pruned", "promoted", "members", "failed"):
         table.add_column(name, justify="right")
     table.add_column(f"best {race.rules.metric}", justify="right")
-    for row in backbone_rows(race):
+    rows = backbone_rows(race)
+    names = short_names(row.backbone for row in rows)
+    for row in rows:
         table.add_row(
-            short(row.backbone),
+            Text(names[row.backbone]),
             str(row.proposed),
             _count(row.running, "cyan"),
             _count(row.pruned, "yellow"),
@@ -66,10 +69,13 @@ def leaderboard(
         ("why", "left"),
     ):
         table.add_column(name, justify=justify, no_wrap=name != "why")  # type: ignore[arg-type]
+    names = short_names(row.backbone for row in rows)
     for row in rows[:limit]:
-        table.add_row(*_leaderboard_cells(row, weights.get(row.config_id)))
-    notes = [Text(f"mean: {race.rules.metric} over the finished folds; probe: on the probe fold", "dim")]
-    if any(row.optimistic for row in rows):
+        weight = weights.get(row.config_id)
+        table.add_row(*_leaderboard_cells(row, names[row.backbone], weight))
+    metric = race.rules.metric
+    notes = [Text(f"mean: {metric} over the finished folds; probe: on the probe fold", "dim")]
+    if any(_is_marked(row) for row in rows[:limit]):
         notes.append(Text("* keep: best chose the epoch on the validation fold: optimistic"))
     if limit is not None and len(rows) > limit:
         notes.append(Text(f"(+{len(rows) - limit} more in fold_runs.parquet)"))
@@ -89,15 +95,27 @@ def blend_view(blend: Blend) -> RenderableType:
         table.add_row(
             Text(label, style="bold" if label == "ensemble" else ""),
             number(score.value),
-            _interval(score),
-            f"{number(score.without_probe_fold.value)} ({_interval(score.without_probe_fold)})",
+            _interval(score) or "-",
+            _with_interval(score.without_probe_fold),
         )
     return Group(table, Text(_difference(blend)), Text(_method(blend), style="dim"))
 
 
 def short(backbone: str) -> str:
     """A timm name without its tag of weights and without the hub's prefix."""
-    return backbone.split("/")[-1].split(".")[0]
+    return _last_part(backbone).split(".")[0]
+
+
+def short_names(backbones: Iterable[str]) -> dict[str, str]:
+    """Each name as short as it can be told from the others."""
+    wanted = set(backbones)
+    by_short = Counter(short(one) for one in wanted)
+    by_tag = Counter(_last_part(one) for one in wanted)
+    names = {}
+    for one in wanted:
+        tagged = _last_part(one) if by_tag[_last_part(one)] == 1 else one
+        names[one] = short(one) if by_short[short(one)] == 1 else tagged
+    return names
 
 
 def number(value: float | None) -> str:
@@ -123,20 +141,31 @@ def problems_view(rows: Sequence[tuple[str, str, str]]) -> RenderableType:
     for name in ("problem", "where", "detail"):
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # as text: a "[" in a path is no markup
     return table
 
 
-def _leaderboard_cells(row: ConfigurationRow, weight: float | None) -> tuple[str | Text, ...]:
+def _last_part(backbone: str) -> str:
+    return backbone.rstrip("/").split("/")[-1]
+
+
+def _is_marked(row: ConfigurationRow) -> bool:
+    return row.optimistic and row.score is not None
+
+
+def _leaderboard_cells(
+    row: ConfigurationRow, backbone: str, weight: float | None
+) -> tuple[str | Text, ...]:
+    mark = "*" if _is_marked(row) else ""
     return (
         row.config_id,
-        short(row.backbone),
+        Text(backbone),
         Text(row.state, style=_STATE_STYLE.get(row.state, "")),
-        number(row.score) + ("*" if row.optimistic and row.score is not None else ""),
-        number(row.probe),
+        number(row.score) + mark,
+        number(row.probe) + mark,
         f"{row.folds_done}/{row.n_folds}",
         "" if weight is None else f"{weight:.3f}",
-        row.why,
+        Text(row.why),
     )
 
 
@@ -170,7 +199,15 @@ def _count(value: int, style: str) -> Text:
 
 
 def _interval(score: Score) -> str:
+    """Empty where no resamples were asked for."""
+    if score.low is None or score.high is None:
+        return ""
     return f"{number(score.low)} to {number(score.high)}"
+
+
+def _with_interval(score: Score) -> str:
+    interval = _interval(score)
+    return number(score.value) + (f" ({interval})" if interval else "")
 
 
 def _difference(blend: Blend) -> str:
@@ -178,10 +215,7 @@ def _difference(blend: Blend) -> str:
     if gap.low is None or gap.high is None:
         return f"ensemble minus best single: {gap.value:+.4f}"
     sure = "" if gap.low <= 0.0 <= gap.high else ", more than chance explains"
-    return (
-        f"ensemble minus best single: {gap.value:+.4f} "
-        f"({gap.low:+.4f} to {gap.high:+.4f}{sure})"
-    )
+    return f"ensemble minus best single: {gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f}{sure})"
 
 
 def _method(blend: Blend) -> str:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.conftest import TinyImages, _write_images
-from tests.trainables.tiny_run import TinyRun, prepare_tiny_run, write_sample_submission
+
+if TYPE_CHECKING:  # the tests of the data side do not wait for torch
+    from tests.trainables.tiny_blend import BlendedRun
+    from tests.trainables.tiny_run import TinyRun
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +36,8 @@ def prepared_run(
     unlabelled_images: TinyImages,
 ) -> TinyRun:
     """Three folds of 24 images, 6 test images. Nobody trains in it: see `tiny_run`."""
+    from tests.trainables.tiny_run import prepare_tiny_run, write_sample_submission
+
     storage = tmp_path_factory.mktemp("runs")
     ids = sorted(os.listdir(unlabelled_images.images), reverse=True)
     sample = write_sample_submission(storage / "sample_submission.csv", ids)
@@ -46,3 +53,27 @@ def prepared_run(
 def tiny_run(prepared_run: TinyRun, tmp_path: Path) -> TinyRun:
     """A run directory of the test's own, with nothing trained yet."""
     return prepared_run.copy(tmp_path / "tiny_run")
+
+
+@pytest.fixture(scope="session")
+def blended_run(prepared_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> BlendedRun:
+    """Three configurations with all folds, and a blend of two of them. Only to be read."""
+    from tests.trainables.tiny_blend import blend_tiny_run
+
+    return blend_tiny_run(prepared_run.copy(tmp_path_factory.mktemp("blended") / "run"))
+
+
+@pytest.fixture(scope="session")
+def exported(blended_run: BlendedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its bundle. Only to be read: see `bundle_folder`."""
+    from trainables.bundle import export_bundle
+
+    folder = tmp_path_factory.mktemp("exported") / "bundle"
+    export_bundle(str(blended_run.run.root), folder)
+    return folder
+
+
+@pytest.fixture
+def bundle_folder(exported: Path, tmp_path: Path) -> Path:
+    """A bundle of the test's own."""
+    return Path(shutil.copytree(exported, tmp_path / "bundle"))

@@ -99,5 +99,5 @@ def test_nothing_found_is_one_line(images: TinyImages, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=said) as caught:
             listed_images(str(named))
         assert "\n" not in str(caught.value)
-    with pytest.raises(DataError, match="--root=.*no such file or folder"):
+    with pytest.raises(DataError, match=r"--root=.*no such file or folder"):
         listed_images(str(tmp_path / "wanted.csv"), tmp_path / "nowhere")

@@ -58,6 +58,19 @@ def test_there_is_one_result_an_epoch_and_the_last_is_done(tiny_run: TinyRun) ->
     assert results[0].metrics["train_loss"] > results[2].metrics["train_loss"]
 
 
+def test_the_learning_rate_follows_the_schedule_step_by_step(tiny_run: TinyRun) -> None:
+    """Two batches an epoch, six steps: two of warm-up, four of cosine."""
+    results = tiny_run.finish(tiny_run.task(configuration=with_epochs(tiny_run, 3)))
+    floor = 0.01
+    expected = [
+        floor + 0.99 / 2,  # step 1, half way up
+        floor + 0.5 * 0.99 * (1 + math.cos(math.pi / 4)),  # step 3
+        floor + 0.5 * 0.99 * (1 + math.cos(math.pi * 3 / 4)),  # step 5, the last
+    ]
+    rates = [result.metrics["lr"] / 0.01 for result in results]
+    assert rates == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("fold", range(3))
 def test_oof_rows_are_the_validation_rows_with_their_labels(tiny_run: TinyRun, fold: int) -> None:
     task = tiny_run.task(fold)

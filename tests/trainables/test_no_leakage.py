@@ -124,7 +124,7 @@ def test_a_fold_run_that_goes_on_reads_its_training_rows_only(tiny_run: TinyRun)
     task = tiny_run.task(configuration=changed(tiny_run.configuration, train={"epochs": 3}))
     first = run_fold(task, data)
     next(first)
-    first.close()
+    first.close()  # type: ignore[attr-defined]
     again, cache_again = recording(tiny_run.data)
     tiny_run.finish(task, again)
     expected = Counter(data.folds.train_rows(0).tolist())

@@ -17,7 +17,7 @@ from trainables.loop import FoldRun, run_fold
 from trainables.task import EpochResult
 
 EPOCHS = 3
-KINDS = {
+KINDS: dict[str, dict[str, dict[str, object]]] = {
     "keep the last epoch": {},
     "keep the best epoch": {"train": {"keep": "best"}},
     "momentum and dropout": {
@@ -189,9 +189,9 @@ def test_files_appear_in_the_order_that_makes_present_mean_complete(
     written: list[str] = []
     real = os.replace
 
-    def replace(source: object, target: object) -> None:
-        written.append(os.path.relpath(str(target), tiny_run.root).split(os.sep)[0])
-        real(source, target)  # type: ignore[call-overload]
+    def replace(source: str, target: str) -> None:
+        written.append(os.path.relpath(target, tiny_run.root).split(os.sep)[0])
+        real(source, target)
 
     monkeypatch.setattr(os, "replace", replace)
     tiny_run.finish()

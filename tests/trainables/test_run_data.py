@@ -76,7 +76,7 @@ def test_a_process_loads_a_run_once(tiny_run: TinyRun) -> None:
 
 def test_a_folder_that_is_no_run_is_told_so(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(DataError, match="not a run directory .*`foldblend search` printed"):
+        with pytest.raises(DataError, match=r"not a run directory .*`foldblend search` printed"):
             read_record(RunPaths(Location.of(folder)))
 
 

@@ -115,12 +115,20 @@ def _initialise(address: str, config: RunConfig) -> None:
             warnings.simplefilter("ignore")
             ray.init(address=address or "local", **settings)
     except (OSError, RuntimeError, ValueError, RayError) as error:
-        where = f"the Ray cluster of RAY_ADDRESS={address}" if address else "a local Ray"
-        line = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"cannot reach {where}: {line}; check the address (`ray status`), or unset "
-            "RAY_ADDRESS to run on this machine"
-        ) from error
+        raise UserError(_cannot_reach(address, error)) from error
+
+
+def _cannot_reach(address: str, error: Exception) -> str:
+    line = " ".join(str(error).split())[:200]
+    if not address:
+        return (
+            f"cannot start Ray on this machine: {line}; its logs lie under Ray's temporary folder"
+        )
+    return (
+        f"cannot reach the Ray cluster of RAY_ADDRESS={address}: {line}; check the address "
+        "(`ray status`) and the token (RAY_AUTH_MODE, ~/.ray/auth_token), or unset RAY_ADDRESS to "
+        "run on this machine"
+    )
 
 
 def _check_address(address: str) -> None:
@@ -139,9 +147,24 @@ def _check_address(address: str) -> None:
 
 
 def _describe(wanted: ResourcesConfig, *, is_ours: bool) -> Cluster:
-    """`is_ours`: started for this search, so that it has all it will ever have. Elsewhere more
-    slots than fit now may be asked for, because nodes may still join."""
-    have = ray.cluster_resources()
+    slots, gpus = shares(ray.cluster_resources(), wanted, is_ours=is_ours)
+    session = ray._private.worker._global_node.get_session_dir_path()
+    return Cluster(
+        slots=slots,
+        cpus=wanted.cpus,
+        gpus=gpus,
+        logs=os.path.join(session, "logs"),
+        address=ray.get_runtime_context().gcs_address,
+    )
+
+
+def shares(
+    have: Mapping[str, float], wanted: ResourcesConfig, *, is_ours: bool
+) -> tuple[int, float]:
+    """How many fold runs at once, and how many GPUs each, of a cluster's resources.
+
+    `is_ours`: started for this search, so that it has all it will ever have. Elsewhere more slots
+    than fit now may be asked for, because nodes may still join. UserError where none would fit."""
     cpus, gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
     gpu_each = wanted.gpus if wanted.gpus is not None else (1.0 if gpus else 0.0)
     fits = _fits(cpus, wanted.cpus)
@@ -153,13 +176,7 @@ def _describe(wanted: ResourcesConfig, *, is_ours: bool) -> Cluster:
             f"(search.resources), the cluster has {cpus:g} CPUs and {gpus:g} GPUs"
         )
     slots = wanted.slots or fits
-    return Cluster(
-        slots=min(slots, fits) if is_ours else slots,
-        cpus=wanted.cpus,
-        gpus=gpu_each,
-        logs=os.path.join(ray._private.worker._global_node.get_session_dir_path(), "logs"),
-        address=ray.get_runtime_context().gcs_address,
-    )
+    return (min(slots, fits) if is_ours else slots), gpu_each
 
 
 def _fits(have: float, each: float) -> int:

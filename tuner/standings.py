@@ -154,7 +154,8 @@ def _why(runs: Sequence[FoldRun]) -> str:
 
 
 def _planned_fold_epochs(race: Race) -> int | None:
-    """The most that will be spent. What pruning saved already is taken off."""
+    """The most that will be spent if no promoted configuration fails from here on. What pruning
+    saved already is taken off."""
     rules = race.rules
     if isinstance(race.next_work(race.in_flight + 1), Done):
         return race.fold_epochs_spent

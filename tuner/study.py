@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 
 from rich.console import Console
@@ -19,16 +18,15 @@ from trainables.run_data import RunData, load_run_data
 from trainables.seeds import derive_seed
 from tuner.conductor import Conductor, Listener
 from tuner.errors import UserError
-from tuner.events import Resumed
 from tuner.finish import blend_stored, save_ledger
 from tuner.journal import Journal, Record
 from tuner.ledger import LedgerKeeper
 from tuner.local import run_in_process
-from tuner.prepare import max_epochs, prepare, run_directory_of
+from tuner.prepare import max_epochs, prepare, refuse_existing, run_directory_of
 from tuner.progress import DecisionLog, LiveTable, steps
 from tuner.proposals import Proposals
 from tuner.race import Status
-from tuner.replayed import StoredRun, read_run
+from tuner.replayed import StoredRun, read_run, spent_seconds
 from tuner.rules import rules_of
 from tuner.run_directory import RunDirectory, exclusive
 
@@ -64,6 +62,7 @@ def search(
     study = load_study(overrides, config_dir)
     rules_of(study.run, max_epochs(study.space))
     run = run_directory_of(study.run)
+    refuse_existing(run)  # before the lock, which would leave its file in somebody's folder
     with exclusive(run):
         with steps(console) as step:
             prepared = prepare(study, config_dir, run, step)
@@ -165,13 +164,3 @@ def _deadline(hours: float | None, records: Sequence[Record], now: float) -> flo
     if hours is None:
         return None
     return now + hours * 3600.0 - spent_seconds(records)
-
-
-def spent_seconds(records: Sequence[Record], longest_gap_seconds: float = 3600.0) -> float:
-    """Wall clock during which the search was running: the time between records, without the
-    pause before a `Resumed`."""
-    spent = 0.0
-    for before, after in pairwise(records):
-        if not isinstance(after.event, Resumed):
-            spent += min(after.time - before.time, longest_gap_seconds)
-    return spent

@@ -39,12 +39,12 @@ def test_the_demo_is_as_large_as_it_was_measured(digits: Study) -> None:
     run, space = digits.run, digits.space
     assert (run.data.source, run.folds.k, run.search.metric) == ("digits", 5, "log_loss")
     assert run.search.budget.configurations == 12
-    assert run.search.promotion.members == 4
+    assert run.search.promotion.members == 6
     assert space.image_sizes() == (32,)
     assert not any(backbone.pretrained for backbone in space.backbones())
     fixed = {row.key: row.description for row in space.fixed_rows()}
     wanted = {
-        "train.epochs": "5", "train.batch_size": "64", "optimizer.weight_decay": "0.05",
+        "train.epochs": "4", "train.batch_size": "64", "optimizer.weight_decay": "0.05",
         "schedule.warmup_fraction": "0.25", "augment.horizontal_flip": "0.0",
     }  # fmt: skip
     assert wanted.items() <= fixed.items()

@@ -24,7 +24,7 @@ def test_the_run_the_space_and_the_fixed_values_are_shown(digits: Study) -> None
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert "optimizer.lr log 0.0016..0.04 backbone=test_efficientnet" in lines
     assert "backbone test_resnet | test_efficientnet | test_byobnet always" in lines
-    assert "train.epochs 5 always" in lines
+    assert "train.epochs 4 always" in lines
     assert "configurations: 12" in lines
     assert digits.space.fingerprint() in text
 

@@ -1,4 +1,4 @@
-"""Whole searches without training: real configurations, proposals and journals, curves for epochs."""
+"""Whole searches without training: real spaces, proposals and journals, curves for epochs."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from ensemble.store import OofStore
 from tests.conftest import MakeTinyImages, TinyImages, _write_images
 from trainables import loop
 from tuner.errors import UserError
-from tuner.study import Outcome, resume, search, spent_seconds
+from tuner.study import Outcome, resume, search
 
 SMALL = (
     *("folds.k=2", "train.image_size=32", "train.epochs=2", "augment=none"),
@@ -217,17 +217,3 @@ def test_groups_stay_together_and_the_run_knows_them(
 def test_a_run_on_a_location_is_found_by_its_uri(outcome: Outcome) -> None:
     root = outcome.stored.directory.root
     assert Location.of(str(root)) == root
-
-
-def test_the_pause_before_a_resume_is_not_counted_as_spent() -> None:
-    from tuner import events as ev
-    from tuner.journal import Record
-
-    times = [
-        (0.0, ev.SlotIdle()),
-        (10.0, ev.SlotIdle()),
-        (900.0, ev.Resumed()),
-        (905.0, ev.SlotIdle()),
-    ]
-    records = [Record(number, at, event) for number, (at, event) in enumerate(times)]
-    assert spent_seconds(records) == 15.0

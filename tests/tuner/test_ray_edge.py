@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.exceptions import ActorDiedError, RayTaskError
+from ray.tune.execution.placement_groups import PlacementGroupFactory
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.utils.object_cache import _ObjectCache
+from ray.tune.utils.util import flatten_dict
+
+from search_spaces.space import Study
+from tests.tuner.make_believe import Search, epochs_of, events_of, outcome, small_study, told
+from trainables.failure import Failure
+from trainables.task import EpochResult, FoldTask
+from tuner import events as ev
+from tuner.race import Status
+from tuner.ray_edge import (
+    Assignments,
+    RaceScheduler,
+    RaceSearcher,
+    epoch_result,
+    keep_idle_actors,
+    nested,
+    trial_name,
+)
+
+
+class Tune:
+    """Tune's side of the conversation as TuneController leads it, without actors: it asks the
+    searcher, sends flattened results to the scheduler, and tells the searcher of every end."""
+
+    def __init__(self, search: Search, slots: int = 1) -> None:
+        search.slots = slots
+        self.search, self.slots = search, slots
+        self.conductor = search.begin()
+        self.assignments = Assignments(self.conductor)
+        self.searcher = RaceSearcher(self.assignments)
+        self.scheduler = RaceScheduler(self.assignments)
+        self.running: dict[str, Any] = {}
+        self.asked = 0
+
+    def suggest(self) -> Any:
+        self.asked += 1
+        trial_id = f"trial_{self.asked:05d}"
+        config = self.searcher.suggest(trial_id)
+        if isinstance(config, dict):
+            task = FoldTask.from_dict(json.loads(json.dumps(config)))
+            self.running[trial_id] = epochs_of(task)
+        return config
+
+    def step(self, trial_id: str) -> None:
+        """One result of one trial; a `done` result goes to the searcher alone, as in Tune."""
+        result = flat(next(self.running[trial_id]))
+        trial = SimpleNamespace(trial_id=trial_id)
+        if not result["done"]:
+            decision = self.scheduler.on_trial_result(None, trial, result)
+            if decision == TrialScheduler.CONTINUE:
+                return
+        del self.running[trial_id]
+        self.searcher.on_trial_complete(trial_id=trial_id, result=result)
+
+    def die(self, trial_id: str, error: BaseException | None = None) -> None:
+        del self.running[trial_id]
+        trial = SimpleNamespace(trial_id=trial_id, get_error=lambda: error)
+        self.scheduler.on_trial_error(None, trial)
+        self.searcher.on_trial_complete(trial_id=trial_id, error=True)
+
+    def fit(self) -> Tune:
+        while True:
+            answer = self.suggest() if len(self.running) < self.slots else None
+            if isinstance(answer, dict):
+                continue
+            if answer == Searcher.FINISHED and not self.running:
+                return self
+            for trial_id in list(self.running):
+                self.step(trial_id)
+
+
+def flat(result: EpochResult) -> dict[str, Any]:
+    """A result as Tune hands it on, among keys of its own."""
+    own = {"training_iteration": 7, "pid": 1, "trial_id": "x", "config": {"fold": 3}}
+    return flatten_dict({**result.to_dict(), **own})
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return small_study()
+
+
+def test_through_the_edge_the_race_is_the_same_as_in_process(study: Study, tmp_path: Path) -> None:
+    there, here = Search(tmp_path / "there", study), Search(tmp_path / "here", study)
+    assert outcome(Tune(there).fit().conductor) == outcome(here.run())
+    assert told(there) == told(here)
+
+
+def test_nothing_is_suggested_while_every_slot_is_taken(study: Study, tmp_path: Path) -> None:
+    tune = Tune(Search(tmp_path, study), slots=2)
+    assert isinstance(tune.suggest(), dict)
+    assert isinstance(tune.suggest(), dict)
+    assert tune.suggest() is None
+
+
+def test_the_end_is_said_when_the_race_is_over(study: Study, tmp_path: Path) -> None:
+    tune = Tune(Search(tmp_path, study), slots=2).fit()
+    assert tune.suggest() == Searcher.FINISHED
+    assert not tune.assignments.tasks
+
+
+def test_a_stopped_search_ends_its_trials_and_suggests_no_more(
+    study: Study, tmp_path: Path
+) -> None:
+    tune = Tune(Search(tmp_path, study), slots=2)
+    tune.suggest(), tune.suggest()
+    tune.conductor.stop()
+    for trial_id in list(tune.running):
+        tune.step(trial_id)
+    assert not tune.running
+    assert tune.suggest() == Searcher.FINISHED
+    assert not events_of(tune.search.records, ev.Failed)
+
+
+def test_a_trial_that_nobody_waits_for_is_stopped(study: Study, tmp_path: Path) -> None:
+    tune = Tune(Search(tmp_path, study))
+    trial = SimpleNamespace(trial_id="of an earlier life")
+    result = flat(EpochResult(1, {"log_loss": 0.5}))
+    assert tune.scheduler.on_trial_result(None, trial, result) == TrialScheduler.STOP
+    tune.searcher.on_trial_complete("of an earlier life", result=result)
+    assert tune.search.records == []
+
+
+# --- errors -------------------------------------------------------------------------------------
+
+
+def failures(tune: Tune) -> list[str]:
+    return [event.error for event in events_of(tune.search.records, ev.Failed)]
+
+
+def test_a_dead_worker_is_told_once_and_its_fold_run_goes_on_elsewhere(
+    study: Study, tmp_path: Path
+) -> None:
+    tune = Tune(Search(tmp_path, study))
+    first = tune.suggest()
+    tune.step("trial_00001")
+    tune.die("trial_00001", ActorDiedError())
+    assert failures(tune) == ["The actor died unexpectedly before finishing this task."]
+    again = tune.suggest()
+    assert (again["config_id"], again["fold"]) == (first["config_id"], 0)
+    assert again["reported_epochs"] == 1
+    assert tune.fit().conductor.race.members
+
+
+@pytest.mark.parametrize("error", [None, ValueError("")], ids=["none", "empty"])
+def test_an_error_without_a_text_is_still_an_error(
+    study: Study, tmp_path: Path, error: Exception | None
+) -> None:
+    tune = Tune(Search(tmp_path, study))
+    tune.suggest()
+    tune.die("trial_00001", error)
+    assert failures(tune) == ["the worker process died"]
+
+
+def test_an_error_that_cannot_be_read_here_is_still_an_error(study: Study, tmp_path: Path) -> None:
+    tune = Tune(Search(tmp_path, study))
+    tune.suggest()
+
+    def broken() -> None:
+        raise pickle.UnpicklingError("not here")
+
+    trial = SimpleNamespace(trial_id="trial_00001", get_error=broken)
+    tune.scheduler.on_trial_error(None, trial)
+    assert failures(tune) == ["the worker process died"]
+
+
+def test_of_a_traceback_the_error_itself_is_told(study: Study, tmp_path: Path) -> None:
+    tune = Tune(Search(tmp_path, study))
+    tune.suggest()
+    text = (
+        'ray::FoldTrainable.setup()\n  File "x.py", line 1, in setup\nImportError: no such thing\n'
+    )
+    tune.die("trial_00001", RayTaskError("setup", text, ImportError("no such thing")))
+    assert failures(tune) == ["ImportError: no such thing"]
+
+
+@pytest.mark.parametrize("kind", ["crash", "diverged"])
+def test_a_failure_that_came_as_a_result_is_told_whole(
+    study: Study, tmp_path: Path, kind: Any
+) -> None:
+    tune = Tune(Search(tmp_path, study))
+    tune.suggest()
+    result = {"failure": Failure(kind, "it broke", "Traceback …").to_dict(), "done": True}
+    for _ in range(2):
+        tune.searcher.on_trial_complete("trial_00001", result=flatten_dict(result))
+    (event,) = events_of(tune.search.records, ev.Failed)
+    assert (event.error, event.retry) == ("it broke", kind == "crash")
+
+
+def test_a_fault_of_the_set_up_ends_the_search(study: Study, tmp_path: Path) -> None:
+    tune = Tune(Search(tmp_path, study))
+    tune.suggest()
+    result = {"failure": Failure("fatal", "the disk is full").to_dict(), "done": True}
+    tune.searcher.on_trial_complete("trial_00001", result=flatten_dict(result))
+    assert tune.conductor.fatal is not None
+    assert tune.suggest() == Searcher.FINISHED
+
+
+@pytest.mark.parametrize(
+    "result",
+    [None, {"done": True}, flat(EpochResult(1, {"log_loss": 0.5}))],
+    ids=["nothing", "no epoch", "an epoch too early"],
+)
+def test_a_trial_that_ends_without_its_result_is_tried_again_and_not_waited_for(
+    study: Study, tmp_path: Path, result: dict[str, Any] | None
+) -> None:
+    tune = Tune(Search(tmp_path, study))
+    tune.suggest()
+    del tune.running["trial_00001"]
+    tune.searcher.on_trial_complete("trial_00001", result=result)
+    assert failures(tune) == ["the fold run ended without a result"]
+    assert tune.fit().conductor.race.members
+
+
+def test_a_trial_that_tune_ended_after_a_stop_is_no_failure(study: Study, tmp_path: Path) -> None:
+    tune = Tune(Search(tmp_path, study))
+    config = tune.suggest()
+    tune.conductor.stop()
+    tune.searcher.on_trial_complete("trial_00001", result=None)
+    assert failures(tune) == []
+    assert tune.conductor.race.runs[config["config_id"], 0].status is Status.RUNNING
+
+
+# --- values and names ---------------------------------------------------------------------------
+
+
+def test_a_result_comes_back_out_of_tune_s() -> None:
+    result = EpochResult(3, {"log_loss": 0.5, "seconds": 1.5}, done=True)
+    assert epoch_result(flat(result)) == result
+
+
+def test_nested_values_are_those_under_the_name_alone() -> None:
+    flattened = {"metrics/a": 1, "metrics/b": 2, "metric/c": 3, "metrics": 4, "x/metrics/d": 5}
+    assert nested(flattened, "metrics") == {"a": 1, "b": 2}
+    assert nested(flattened, "failure") == {}
+
+
+def test_a_trial_s_name_tells_backbone_configuration_and_fold() -> None:
+    config = {
+        "configuration": {"backbone": {"name": "hf_hub:timm/resnet18.a1_in1k"}},
+        "config_id": "c0123456789",
+        "fold": 2,
+    }
+    trial: Any = SimpleNamespace(config=config, trial_id="abcde_00017")
+    assert trial_name(trial) == "hf_hub_timm_resnet18.a1_in1k-c0123456789-fold2-00017"
+
+
+def test_tune_s_snapshots_hold_nothing_of_ours(study: Study, tmp_path: Path) -> None:
+    tune = Tune(Search(tmp_path / "run", study))
+    tune.suggest()
+    assert vars(pickle.loads(pickle.dumps(tune.assignments))) == {}
+    assert isinstance(pickle.loads(pickle.dumps(tune.searcher)), RaceSearcher)
+    folder = tmp_path / "snapshot"
+    folder.mkdir()
+    tune.searcher.save_to_dir(str(folder))
+    assert list(folder.iterdir()) == []
+
+
+# --- warm actors --------------------------------------------------------------------------------
+
+
+def test_no_waiting_trial_is_preferred(study: Study, tmp_path: Path) -> None:
+    """Tune would move it onto an idle actor and end the actor that was being made for it."""
+    pending = SimpleNamespace(status="PENDING")
+    controller = SimpleNamespace(get_trials=lambda: [pending])
+    assert Tune(Search(tmp_path, study)).scheduler.choose_trial_to_run(controller) is None
+
+
+def controller_with(cache: _ObjectCache) -> Any:
+    return SimpleNamespace(_tune_controller=SimpleNamespace(_actor_cache=cache))
+
+
+def test_as_many_idle_actors_are_kept_as_there_are_slots(study: Study, tmp_path: Path) -> None:
+    """Against Ray's own cache: alone it keeps one, and ends every other that idles."""
+    need = PlacementGroupFactory([{"CPU": 1.0}])
+    trial: Any = SimpleNamespace(placement_group_factory=need, trial_id="t")
+    alone, kept = _ObjectCache(), _ObjectCache()
+    scheduler = Tune(Search(tmp_path, study), slots=3).scheduler
+    for _ in range(5):  # told of every new trial, it asks once
+        scheduler.on_trial_add(controller_with(kept), trial)
+    assert [alone.cache_object(need, n) for n in range(4)] == [True, False, False, False]
+    assert [kept.cache_object(need, n) for n in range(4)] == [True, True, True, False]
+    assert list(kept.flush_cached_objects()) == []
+    assert len(list(kept.flush_cached_objects(force_all=True))) == 3
+
+
+def test_a_tune_that_works_otherwise_is_left_alone() -> None:
+    trial: Any = SimpleNamespace(placement_group_factory=None)
+    keep_idle_actors(SimpleNamespace(), trial, 2)

@@ -7,6 +7,7 @@ decides; Tune finds the slots, keeps the actors warm and notices when they die.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -137,11 +138,13 @@ def trial_name(trial: Trial) -> str:
 
 
 def _why(trial: Trial) -> str:
+    """One line out of the text that Tune has just written down on this machine. (What
+    `trial.get_error` reads is the copy in the storage, which comes later.)"""
     try:
-        text = str(trial.get_error() or "")
-    except Exception:  # an error that cannot be unpickled here is still an error
+        text = Path(trial.error_file or "").read_text()
+    except (OSError, UnicodeDecodeError):  # an error that cannot be read is still an error
         text = ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip()][1:]  # "Failure # 1 (…)"
     if not lines:
         return WORKER_DIED
     # A traceback ends with the error; Ray's own words begin with what matters.

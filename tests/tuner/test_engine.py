@@ -242,18 +242,16 @@ def test_a_search_on_ray_ends_with_members_blend_ledger_and_submission(
 
 @pytest.mark.slow
 def test_two_fold_runs_went_on_at_once_and_never_more(outcome: Outcome) -> None:
-    running, most = set(), 0
-    for event in (record.event for record in outcome.stored.records):
-        if isinstance(event, ev.Started):
-            running.add((event.config_id, event.fold))
-            most = max(most, len(running))
-        for record in outcome.stored.records:
-            if record.event is event:
-                ended = isinstance(event, ev.Finished) or any(
-                    isinstance(one, ev.Prune) for one in record.decisions
-                )
-                if ended:
-                    running.discard((event.config_id, event.fold))
+    running: set[tuple[str, int]] = set()
+    most = 0
+    for record in outcome.stored.records:
+        match record.event:
+            case ev.Started() as event:
+                running.add((event.config_id, event.fold))
+            case ev.Finished() as event:
+                running.remove((event.config_id, event.fold))
+        running -= {(one.config_id, one.fold) for one in record.decisions if type(one) is ev.Prune}
+        most = max(most, len(running))
     assert most == 2
     assert not running
 

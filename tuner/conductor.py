@@ -105,7 +105,9 @@ class Conductor:
             return
         if not self.is_over(task):
             retry = failure.kind == "crash"
-            self.record(ev.Failed(task.config_id, task.fold, failure.message, retry))
+            self.record(
+                ev.Failed(task.config_id, task.fold, failure.message, retry, failure.traceback)
+            )
 
     def stop(self) -> None:
         """Hand out nothing more (the user asked to stop)."""

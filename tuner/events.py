@@ -59,12 +59,14 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """A fold run ended with an error. `retry`: trying again may help."""
+    """A fold run ended with an error. `retry`: trying again may help. `traceback`: "" where the
+    worker died without one."""
 
     config_id: str
     fold: int
     error: str
     retry: bool = True
+    traceback: str = ""
 
 
 @dataclass(frozen=True)

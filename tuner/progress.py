@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from textwrap import indent
 
 from rich.console import Console
 from rich.live import Live
@@ -64,6 +65,12 @@ class DecisionLog:
         if lines := described(record):
             with self._location.local_path.open("a", encoding="utf-8") as file:
                 file.writelines(f"{stamp(record)} {line}\n" for line in lines)
+                file.write(_traceback(record.event))
+
+
+def _traceback(event: ev.Event) -> str:
+    """Where a fold run failed, indented; the tables have its last line alone."""
+    return indent(event.traceback, "    ") if isinstance(event, ev.Failed) else ""
 
 
 def stamp(record: Record) -> str:

@@ -181,3 +181,10 @@ def test_steps_are_bars_on_a_terminal_and_nothing_elsewhere() -> None:
     assert "decoding images" in screen.getvalue()
     assert "4/4" in screen.getvalue()
     assert silent.getvalue() == ""
+
+
+def test_the_log_has_the_whole_traceback_of_a_failure(tmp_path: Path) -> None:
+    log = tmp_path / "search.log"
+    failed = ev.Failed("c1", 0, "RuntimeError: boom", traceback="Traceback:\n  line 3\n")
+    DecisionLog(Location.of(log))(Record(0, 1000.0, failed), Race(rules()))
+    assert "c1 fold 0 failed: RuntimeError: boom\n    Traceback:\n      line 3\n" in log.read_text()

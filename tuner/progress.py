@@ -6,13 +6,15 @@ Whatever the screen shows, `search.log` gets every decision as a line with its t
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from textwrap import indent
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from ensemble.files import Location
 from ensemble.metrics import METRICS
@@ -23,6 +25,8 @@ from tuner.view import race_view
 
 # Drawing takes longer than a report: no more often than a person can read.
 REFRESH_SECONDS = 0.25
+# Decisions shown below the table, newest last.
+LATEST = 4
 
 
 class LiveTable:
@@ -33,6 +37,7 @@ class LiveTable:
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._started = time.monotonic()
         self._drawn = 0.0
+        self._latest: deque[str] = deque(maxlen=LATEST)
 
     def __enter__(self) -> LiveTable:
         if self._console.is_terminal:
@@ -45,11 +50,13 @@ class LiveTable:
 
     def __call__(self, record: Record, race: Race) -> None:
         now = time.monotonic()
+        self._latest += [describe_decision(one) for one in record.decisions]
         if not self._live.is_started or now - self._drawn < REFRESH_SECONDS:
             return
         self._drawn = now
         view = race_view(race, slots=self._slots, elapsed=now - self._started)
-        self._live.update(view, refresh=True)
+        latest = [Text(line, "dim", no_wrap=True, overflow="ellipsis") for line in self._latest]
+        self._live.update(Group(view, *latest), refresh=True)
 
 
 class DecisionLog:

@@ -279,10 +279,10 @@ class Race:
         verdict = judge(loss, peers, rule.reduction_factor)
         if not verdict.stop:
             return []
-        kind = "" if across else f" {entrant.backbone.split('.')[0]}"
+        peers_are = "" if across else " of its kind"
         why = (
-            f"rank {verdict.rank} of {verdict.peers}{kind} after epoch {event.epoch}, "
-            f"best {verdict.kept} go on"
+            f"epoch {event.epoch}: rank {verdict.rank} of {verdict.peers}{peers_are}, "
+            f"{verdict.kept} go on"
         )
         self._end(event.config_id, event.fold, Status.PRUNED, why)
         return [ev.Prune(event.config_id, event.fold, event.epoch, why), *self._promote()]

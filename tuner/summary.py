@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ensemble.blend_value import Blend, read_blend
+from ensemble.files import Location
 from tuner.journal import decisions_of
 from tuner.progress import describe_decision, stamp
 from tuner.replayed import StoredRun
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
     from tuner.study import Outcome
 
 LEADERBOARD_ROWS = 20
+
+
+def shown(root: Location) -> str:
+    """A run as a person would type it: relative where it lies below the current folder."""
+    if root.is_local and root.local_path.is_relative_to(Path.cwd()):
+        return str(root.local_path.relative_to(Path.cwd()))
+    return str(root)
 
 
 def print_summary(console: Console, outcome: Outcome) -> None:
@@ -35,7 +43,7 @@ def print_summary(console: Console, outcome: Outcome) -> None:
     if outcome.logs:
         console.print(f"  {'Ray logs':<22}{escape(outcome.logs)}", highlight=False, soft_wrap=True)
     if outcome.stopped or not outcome.blend:
-        _next(console, "search", "--resume", str(root))
+        _next(console, "search", "--resume", shown(root))
     else:
         _next_is_export(console, stored)
 
@@ -77,7 +85,7 @@ def print_decisions(console: Console, stored: StoredRun) -> None:
 
 
 def _print_race(console: Console, stored: StoredRun, blend: Blend | None) -> None:
-    _section(console, str(stored.directory.root))
+    _section(console, shown(stored.directory.root))
     console.print(race_view(stored.race, slots=None, elapsed=stored.seconds(time.time())))
     if stored.race.entrants:
         _section(console, "leaderboard")
@@ -109,8 +117,8 @@ def _section(console: Console, title: str) -> None:
 def _next_is_export(console: Console, stored: StoredRun) -> None:
     """The bundle goes beside a local run, and into the working directory for a remote one."""
     root = stored.directory.root
-    beside = str(root) if root.is_local else root.name
-    _next(console, "export", str(root), "-o", f"{beside}-bundle")
+    beside = shown(root) if root.is_local else root.name
+    _next(console, "export", shown(root), "-o", f"{beside}-bundle")
 
 
 def _next(console: Console, *arguments: str) -> None:

@@ -79,7 +79,7 @@ def test_a_pruned_configuration_is_a_row_with_the_reason_and_its_last_score(
 ) -> None:
     pruned = table[table["status"] == "pruned"]
     assert len(pruned)
-    assert pruned["why"].str.contains("after epoch").all()
+    assert pruned["why"].str.contains("epoch 1: rank").all()
     assert (pruned["epochs"] < pruned["epochs_planned"]).all()
     for _, one in pruned.iterrows():
         assert one["log_loss"] == race.runs[one["config_id"], 0].values[-1]

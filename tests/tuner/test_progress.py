@@ -98,7 +98,7 @@ def test_the_log_has_a_line_in_words_for_every_decision(tmp_path: Path) -> None:
         "c1 fold 0 given up: out of luck",
         "promoted: rank 1 of",
         "is a member",
-        "pruned: rank",
+        "pruned: epoch 1: rank",
         "finished: log_loss 0.",
     ):
         assert phrase in told, phrase

@@ -61,7 +61,7 @@ def test_a_run_worse_than_its_own_kind_at_a_rung_is_pruned_with_a_reason() -> No
         started(race, name)
         decisions = reported(race, name, 1, loss)
     assert isinstance(decisions[0], ev.Prune)
-    assert "rank 2 of 2 alpha after epoch 1" in decisions[0].why
+    assert decisions[0].why == "epoch 1: rank 2 of 2 of its kind, 1 go on"
     assert race.runs["c1", 0].status is Status.PRUNED
 
 

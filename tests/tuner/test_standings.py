@@ -72,7 +72,7 @@ def test_a_failed_and_a_pruned_configuration_say_why(race: Race) -> None:
     assert rows["c1"].state == "failed"
     assert rows["c1"].why == "fold 0: out of luck"
     pruned = next(row for row in rows.values() if row.state == "pruned")
-    assert "after epoch" in pruned.why
+    assert "epoch 1: rank" in pruned.why
     assert pruned.score is None
     assert pruned.probe is not None
 

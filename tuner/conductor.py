@@ -7,6 +7,7 @@ shells around one `Conductor`. It is used by one thread at a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from search_spaces.config import Configuration
 from trainables.failure import Failure, no_space_message
@@ -55,7 +56,7 @@ class Conductor:
         Raises UserError where the same events lead to other decisions than those recorded."""
         for record in records:
             decisions = self.race.apply(record.event)
-            if tuple(decisions) != record.decisions:
+            if _bare(decisions) != _bare(record.decisions):
                 raise UserError(
                     f"{self._run}: the journal cannot be continued: at record {record.sequence} "
                     "this version of foldblend decides otherwise than the one that wrote it; go "
@@ -181,3 +182,8 @@ class Conductor:
     def _check_deadline(self) -> None:
         if self._deadline is not None and self._clock() >= self._deadline:
             self.record(ev.DeadlinePassed())
+
+
+def _bare(decisions: Sequence[ev.Decision]) -> list[ev.Decision]:
+    """Decisions without their wording, which another version may choose differently."""
+    return [one if isinstance(one, ev.Complete) else replace(one, why="") for one in decisions]

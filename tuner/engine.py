@@ -18,6 +18,7 @@ from ray.exceptions import RayError
 from ray.tune.logger import TBXLoggerCallback
 
 from search_spaces.config import ResourcesConfig, RunConfig
+from trainables.failure import no_space_message
 from trainables.fold_trainable import FoldTrainable
 from tuner.conductor import Conductor
 from tuner.errors import UserError
@@ -75,28 +76,45 @@ def run_on_ray(
     assignments = Assignments(conductor)
     trainable = tune.with_resources(FoldTrainable, {"cpu": cluster.cpus, "gpu": cluster.gpus})
     settings = {**_SETTINGS, "TUNE_MAX_PENDING_TRIALS_PG": str(cluster.slots)}
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=RaceSearcher(assignments),
+            scheduler=RaceScheduler(assignments),
+            num_samples=-1,
+            reuse_actors=True,
+            trial_name_creator=trial_name,
+            trial_dirname_creator=trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name=_session_name(run),
+            storage_path=str(run.tune),
+            callbacks=[TBXLoggerCallback()] if config.tracker.name == "tensorboard" else [],
+            failure_config=tune.FailureConfig(max_failures=0),
+            # Tune's default saves at the end: an empty folder a trial, and a step's delay in
+            # which the slot is free, its actor is not, and so another one is begun.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            verbose=0,
+        ),
+    )
     with _environment(settings), _quiet_tune(), _gentle_interrupt(conductor):
-        tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                search_alg=RaceSearcher(assignments),
-                scheduler=RaceScheduler(assignments),
-                num_samples=-1,
-                reuse_actors=True,
-                trial_name_creator=trial_name,
-                trial_dirname_creator=trial_name,
-            ),
-            run_config=tune.RunConfig(
-                name=_session_name(run),
-                storage_path=str(run.tune),
-                callbacks=[TBXLoggerCallback()] if config.tracker.name == "tensorboard" else [],
-                failure_config=tune.FailureConfig(max_failures=0),
-                # Tune's default saves at the end: an empty folder a trial, and a step's delay in
-                # which the slot is free, its actor is not, and so another one is begun.
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                verbose=0,
-            ),
-        ).fit()
+        try:
+            tuner.fit()
+        except Exception:
+            # On a full disk Tune's own files fail too, in many ways, none of which says so.
+            if conductor.fatal is None:
+                _check_room(run)
+                raise
+
+
+def _check_room(run: RunDirectory, needed_bytes: int = 1 << 16) -> None:
+    """Raise UserError where the run directory's disk takes no more."""
+    place = run.root / ".room"
+    try:
+        place.write_bytes(bytes(needed_bytes))
+        place.delete()
+    except OSError as error:
+        raise UserError(no_space_message(error)) from error
 
 
 def _initialise(address: str, config: RunConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -34,6 +35,7 @@ from tuner import engine, ray_edge
 from tuner import events as ev
 from tuner.errors import UserError
 from tuner.journal import Record
+from tuner.run_directory import RunDirectory
 from tuner.study import Outcome, resume, search
 
 # --- without Ray --------------------------------------------------------------------------------
@@ -419,3 +421,18 @@ def test_a_search_attaches_to_the_cluster_of_ray_address_and_leaves_it_running(
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert (tmp_path / "run" / "blend.json").exists()
     assert head.poll() is None
+
+
+def test_a_full_disk_is_named_whatever_tune_made_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDirectory.of(str(tmp_path))
+    engine._check_room(run)
+    assert list(tmp_path.iterdir()) == []
+
+    def full(location: Location, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(location))
+
+    monkeypatch.setattr(Location, "write_bytes", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        engine._check_room(run)

@@ -95,6 +95,11 @@ def totals(race: Race, slots: int | None) -> Totals:
     )
 
 
+def is_optimistic(configuration: Mapping[str, Any]) -> bool:
+    """Whether its epoch was chosen on the validation fold, which flatters its scores there."""
+    return configuration.get("train", {}).get("keep") == "best"
+
+
 def _backbone_row(race: Race, name: str) -> BackboneRow:
     mine = {key for key, one in race.entrants.items() if one.backbone == name}
     runs = [run for run in race.runs.values() if run.config_id in mine]
@@ -128,7 +133,7 @@ def _configuration_row(
         folds_done=len(done),
         n_folds=race.rules.n_folds,
         why=_why(runs),
-        optimistic=configuration.get("train", {}).get("keep") == "best",
+        optimistic=is_optimistic(configuration),
     )
 
 

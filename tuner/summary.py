@@ -15,6 +15,7 @@ from ensemble.files import Location
 from tuner.journal import decisions_of
 from tuner.progress import describe_decision, stamp
 from tuner.replayed import StoredRun
+from tuner.standings import is_optimistic
 from tuner.view import blend_view, leaderboard, race_view
 
 if TYPE_CHECKING:
@@ -37,8 +38,7 @@ def print_summary(console: Console, outcome: Outcome) -> None:
     root = stored.directory.root
     _print_race(console, stored, outcome.blend)
     if outcome.blend:
-        _section(console, "the ensemble")
-        console.print(blend_view(outcome.blend))
+        _print_ensemble(console, stored, outcome.blend, "the ensemble")
     _print_files(console, stored)
     if outcome.logs:
         console.print(f"  {'Ray logs':<22}{escape(outcome.logs)}", highlight=False, soft_wrap=True)
@@ -53,16 +53,15 @@ def print_status(console: Console, stored: StoredRun) -> None:
     blend = read_blend(stored.directory.blend) if stored.directory.blend.exists() else None
     _print_race(console, stored, blend)
     if blend:
-        _section(console, "the ensemble (blend.json)")
-        console.print(blend_view(blend))
+        _print_ensemble(console, stored, blend, "the ensemble (blend.json)")
     _print_files(console, stored)
 
 
 def print_blend(console: Console, stored: StoredRun, blend: Blend) -> None:
     """Members with their weights, and the honest score."""
-    _section(console, f"the ensemble of {len(blend.members)} members")
+    _section(console, "leaderboard")
     console.print(leaderboard(stored.race, stored.configurations, blend, LEADERBOARD_ROWS))
-    console.print(blend_view(blend))
+    _print_ensemble(console, stored, blend, f"the ensemble of {len(blend.members)} members")
     _print_files(console, stored)
     _next_is_export(console, stored)
 
@@ -90,6 +89,23 @@ def _print_race(console: Console, stored: StoredRun, blend: Blend | None) -> Non
     if stored.race.entrants:
         _section(console, "leaderboard")
         console.print(leaderboard(stored.race, stored.configurations, blend, LEADERBOARD_ROWS))
+
+
+def _print_ensemble(console: Console, stored: StoredRun, blend: Blend, title: str) -> None:
+    _section(console, title)
+    console.print(blend_view(blend))
+    optimistic = [
+        one.config_id
+        for one in blend.members
+        if is_optimistic(stored.configurations.get(one.config_id, {}))
+    ]
+    if optimistic:
+        console.print(
+            f"[yellow]* {len(optimistic)} of {len(blend.members)} members kept the epoch that was "
+            "best on their validation fold: these scores are optimistic[/yellow]",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _print_files(console: Console, stored: StoredRun) -> None:

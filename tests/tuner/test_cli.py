@@ -165,3 +165,17 @@ def test_off_a_terminal_nothing_is_drawn_over_and_over(
     assert ended.stdout.count("fold-epochs") == 1
     assert "\x1b" not in ended.stdout
     assert ended.stderr == ""
+
+
+def test_scores_of_members_that_kept_their_best_epoch_are_called_optimistic(
+    foldblend: Command, tiny_images: MakeTinyImages, tmp_path: Path
+) -> None:
+    images = tiny_images(classes=2, per_class=4)
+    answer = foldblend(
+        *("search", "--in-process", "experiment=scratch", f"storage={tmp_path}", "name=best"),
+        *("data=csv", f"data.path={images.csv}", f"data.images={images.images}", "folds.k=2"),
+        *("train.keep=best", "train.image_size=32", "train.epochs=2", "augment=none"),
+        *("backbone=test_resnet", "search.budget.configurations=1", "search.promotion.members=1"),
+    )
+    assert "1 of 1 members kept the epoch that was best on their validation fold" in answer.out
+    assert "these scores are optimistic" in answer.out

@@ -16,7 +16,7 @@ from tuner.summary import print_status
 
 
 def main(run: str, picture: str) -> None:
-    console = Console(record=True, width=112, file=io.StringIO(), force_terminal=True)
+    console = Console(record=True, width=118, file=io.StringIO(), force_terminal=True)
     print_status(console, read_run(run))
     console.save_svg(picture, title="foldblend search experiment=digits")
 

@@ -180,9 +180,11 @@ class PruningConfig(Frozen):
 
 
 class PromotionConfig(Frozen):
-    """How many configurations earn their remaining folds."""
+    """How many configurations earn their remaining folds. `each_backbone`: the best of every
+    backbone before a second one of any, so that an ensemble has more than one kind."""
 
     members: PositiveInt = 4
+    each_backbone: bool = False
 
 
 class SamplerConfig(Frozen):

@@ -17,6 +17,7 @@ class Candidate:
 
     config_id: str
     loss: float
+    backbone: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,28 @@ def by_rank(standing: Standing) -> list[Promotion]:
     quarter after the first half, when little is known, the rest as the picture fills. So full
     folds start early, no stage waits for another, and late comers still find a place. Idle slots
     are given to the best that wait, whatever the pace."""
+    return _promote(standing, sorted(standing.waiting, key=_rank))
+
+
+def by_rank_each_backbone(standing: Standing) -> list[Promotion]:
+    """As `by_rank`, but the best of a backbone that has no member yet comes before a second
+    configuration of any."""
+    ranked = sorted(standing.waiting, key=_rank)
+    has_member = {one.backbone for one in standing.promoted}
+    first = [
+        one
+        for place, one in enumerate(ranked)
+        if one.backbone not in {*has_member, *(other.backbone for other in ranked[:place])}
+    ]
+    return _promote(standing, first + [one for one in ranked if one not in first])
+
+
+def _promote(standing: Standing, candidates: Sequence[Candidate]) -> list[Promotion]:
+    """As many of the first candidates as are due."""
     free = standing.members - len(standing.promoted)
     wanted = min(free, _due(standing) + standing.idle)
-    best = sorted(standing.waiting, key=lambda one: (_order(one.loss), one.config_id))
     finished = [*standing.waiting, *standing.promoted]
-    return [Promotion(one.config_id, _why(one, finished)) for one in best[: max(0, wanted)]]
+    return [Promotion(one.config_id, _why(one, finished)) for one in candidates[: max(0, wanted)]]
 
 
 def _due(standing: Standing) -> int:
@@ -69,6 +87,10 @@ def _due(standing: Standing) -> int:
         share = min(1.0, standing.ended / max(1, standing.expected))
         quota = math.floor(standing.members * share**2)
     return max(0, quota - len(standing.promoted))
+
+
+def _rank(one: Candidate) -> tuple[float, str]:
+    return _order(one.loss), one.config_id
 
 
 def _order(loss: float) -> float:

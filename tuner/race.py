@@ -331,7 +331,7 @@ class Race:
 
     def _finished_on_probe(self, *, promoted: bool) -> list[Candidate]:
         return [
-            Candidate(one.config_id, self._probe_loss(one.config_id))
+            Candidate(one.config_id, self._probe_loss(one.config_id), one.backbone)
             for one in self.entrants.values()
             if one.promoted is promoted
             and not one.failed

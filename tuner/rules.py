@@ -5,6 +5,7 @@ from __future__ import annotations
 from ensemble.metrics import get_metric
 from search_spaces.config import RunConfig
 from tuner.errors import UserError
+from tuner.promotion import by_rank, by_rank_each_backbone
 from tuner.pruning import PruningRule
 from tuner.race import Rules
 
@@ -29,6 +30,7 @@ def rules_of(config: RunConfig, max_epochs: int) -> Rules:
         configurations=search.budget.configurations,
         fold_epochs=search.budget.fold_epochs,
         max_failures=search.max_failures,
+        promote=by_rank_each_backbone if search.promotion.each_backbone else by_rank,
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.promotion import Candidate, Standing, by_rank
+from tuner.promotion import Candidate, Standing, by_rank, by_rank_each_backbone
 
 
 def standing(*losses: float, **changes: object) -> Standing:
@@ -65,3 +65,22 @@ def test_promotions_are_the_best_and_within_the_members(losses, ended, expected,
     inside = [one.loss for one in given_standing.waiting if one.config_id in chosen]
     outside = [one.loss for one in given_standing.waiting if one.config_id not in chosen]
     assert not inside or not outside or max(inside) <= min(outside)
+
+
+def test_the_best_of_a_backbone_without_a_member_comes_before_a_second_of_any() -> None:
+    waiting = [
+        Candidate("a1", 0.1, "alpha"),
+        Candidate("a2", 0.2, "alpha"),
+        Candidate("b1", 0.5, "beta"),
+        Candidate("b2", 0.6, "beta"),
+        Candidate("c1", 0.9, "gamma"),
+    ]
+    all_ended = Standing(waiting, [], ended=10, expected=10, members=4)
+    assert names(by_rank_each_backbone(all_ended)) == ["a1", "b1", "c1", "a2"]
+
+
+def test_a_backbone_that_has_a_member_waits_for_the_others() -> None:
+    waiting = [Candidate("a2", 0.2, "alpha"), Candidate("b1", 0.5, "beta")]
+    promoted = [Candidate("a1", 0.1, "alpha")]
+    standing_now = Standing(waiting, promoted, ended=10, expected=10, members=2)
+    assert names(by_rank_each_backbone(standing_now)) == ["b1"]

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from tests.tuner.simulation import World, rules, snapshot
 from tuner import events as ev
+from tuner.promotion import by_rank_each_backbone
 from tuner.pruning import PruningRule
 from tuner.race import PROBE_FOLD, Done, Propose, Race, StartFold, Status, Wait
 
@@ -231,6 +232,29 @@ def test_every_race_ends_with_members_and_within_its_configurations(drawn) -> No
     assert len(race.members) == min(drawn_rules.members, len(finished_probes))
     assert world.max_in_flight <= slots
     assert len(set(world.started)) == len(world.started)
+
+
+@settings(max_examples=30, deadline=None)
+@given(worlds)
+def test_with_one_of_each_backbone_every_kind_that_finished_has_a_member(drawn) -> None:
+    slots, drawn_rules = drawn
+    wanted = rules(
+        **{
+            name: getattr(drawn_rules, name)
+            for name in ("pruning", "configurations", "n_folds", "max_epochs")
+        },
+        members=5,
+        promote=by_rank_each_backbone,
+    )
+    race = World(Race(wanted), slots).run().race
+    finished_kinds = {
+        race.entrants[name].backbone
+        for (name, fold), run in race.runs.items()
+        if fold == PROBE_FOLD and run.status is Status.FINISHED
+    }
+    if slots == 1:
+        assert {race.entrants[name].backbone for name in race.members} == finished_kinds
+    assert len(race.members) <= 5
 
 
 @settings(max_examples=60, deadline=None)

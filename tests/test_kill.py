@@ -29,7 +29,7 @@ def arguments(images: TinyImages, storage: Path, name: str, slots: int) -> list[
     return [
         *("experiment=scratch", f"storage={storage}", f"name={name}", "data=csv"),
         *(f"data.path={images.csv}", f"data.images={images.images}", "train.image_size=32"),
-        *(f"data.test_images={images.images}", "folds.k=3", "train.epochs=4"),
+        *(f"data.test_images={images.images}", "folds.k=3", "train.epochs=6"),
         *("backbone=choice(test_resnet,test_efficientnet)", "augment=light"),
         *("search.budget.configurations=5", "search.promotion.members=2"),
         *("search.resources.cpus=1", f"search.resources.slots={slots}"),
@@ -78,8 +78,8 @@ def search_with_kills(images: TinyImages, storage: Path, slots: int, draw: rando
     process = start(*arguments(images, storage, run.name, slots))
     killed = 0
     for _ in range(KILLS):
-        wanted = len(records(run)) + draw.randint(2, 9)
-        if not kill_at(process, run, wanted, draw.uniform(0.0, 0.4)):
+        wanted = len(records(run)) + draw.randint(2, 7)
+        if not kill_at(process, run, wanted, draw.uniform(0.0, 0.2)):
             break
         killed += 1
         process = start("--resume", str(run))
@@ -131,12 +131,12 @@ def test_with_two_slots_a_killed_search_repeats_nothing_and_keeps_budget_and_fol
     images: TinyImages, tmp_path: Path, draw: random.Random
 ) -> None:
     process = start(*arguments(images, tmp_path, "killed-2", 2))
-    assert kill_at(process, tmp_path / "killed-2", 3, draw.uniform(0.0, 0.4))
+    assert kill_at(process, tmp_path / "killed-2", 3, draw.uniform(0.0, 0.2))
     folds = (tmp_path / "killed-2" / "folds.parquet").read_bytes()
     for _ in range(KILLS - 1):
         process = start("--resume", str(tmp_path / "killed-2"))
-        wanted = len(records(tmp_path / "killed-2")) + draw.randint(2, 9)
-        if not kill_at(process, tmp_path / "killed-2", wanted, draw.uniform(0.0, 0.4)):
+        wanted = len(records(tmp_path / "killed-2")) + draw.randint(2, 7)
+        if not kill_at(process, tmp_path / "killed-2", wanted, draw.uniform(0.0, 0.2)):
             break
     complete(start("--resume", str(tmp_path / "killed-2")))
     run = tmp_path / "killed-2"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from ensemble.metrics import Metric
 
 WEIGHT_TOLERANCE = 1e-6
+BLOCK_VALUES = 1 << 16  # probabilities worked on at once, so that they stay in the cache
 
 
 def weighted_average(probs: np.ndarray, weights: np.ndarray) -> NDArray[np.float64]:
@@ -17,14 +20,22 @@ def weighted_average(probs: np.ndarray, weights: np.ndarray) -> NDArray[np.float
 
     `probs`: (members, samples, classes), each row summing to 1. `weights`: (members,),
     non-negative, summing to 1 within 1e-6. Returns (samples, classes) float64. Members of weight
-    0 cost nothing. Raises ValueError on a shape mismatch or any NaN.
+    0 cost nothing but their check. Raises ValueError on a shape mismatch or any NaN.
     """
     check_members(probs)
     check_weights(weights, len(probs))
-    total = np.zeros(probs.shape[1:])
-    for member in np.flatnonzero(weights):
-        # float64 weight times float32 rows would make a float32 product: widen first.
-        total += np.multiply(probs[member], np.float64(weights[member]), dtype=np.float64)
+    return in_blocks(probs, partial(mean_block, weights=weights))
+
+
+def mean_block(members: Sequence[np.ndarray], weights: np.ndarray) -> NDArray[np.float64]:
+    """`weighted_average` of a few rows, unchecked: `members` are M arrays (b, C)."""
+    total = np.zeros(members[0].shape)
+    product = np.empty(members[0].shape)
+    for proba, weight in zip(members, weights, strict=True):
+        if weight:
+            # float64 weight times float32 rows would make a float32 product: widen first.
+            np.multiply(proba, weight, out=product, dtype=np.float64)
+            total += product
     return total
 
 
@@ -35,6 +46,26 @@ def equal_weights(probs: np.ndarray, labels: np.ndarray, metric: Metric) -> NDAr
     return np.full(len(probs), 1.0 / len(probs))
 
 
+def in_blocks(
+    members: np.ndarray | Sequence[np.ndarray],
+    combine: Callable[[Sequence[np.ndarray]], NDArray[np.float64]],
+) -> NDArray[np.float64]:
+    """(n, C) float64: what `combine` makes of the `members`, M arrays (n, C), a few rows at a time
+    so that its temporaries stay small however many rows there are."""
+    shape = members[0].shape
+    out = np.empty(shape)
+    for rows in row_blocks(*shape):
+        out[rows] = combine([proba[rows] for proba in members])
+    return out
+
+
+def row_blocks(n_rows: int, n_values: int, block_values: int = BLOCK_VALUES) -> Iterator[slice]:
+    """Slices over `n_rows` rows, each of about `block_values` values at `n_values` a row."""
+    step = max(1, block_values // max(1, n_values))
+    for start in range(0, n_rows, step):
+        yield slice(start, min(start + step, n_rows))
+
+
 def check_members(probs: np.ndarray, labels: np.ndarray | None = None) -> None:
     """Raise ValueError unless `probs` is (members, samples, classes) of values from 0 to 1 with at
     least one of each, and `labels`, where given, (samples,) of known class indices."""
@@ -43,11 +74,7 @@ def check_members(probs: np.ndarray, labels: np.ndarray | None = None) -> None:
             f"expected probabilities of shape (members, samples, classes), got {probs.shape}"
         )
     for member, proba in enumerate(probs):
-        low, high = float(proba.min()), float(proba.max())
-        if math.isnan(low):
-            raise ValueError(f"member {member}: expected probabilities, got NaN")
-        if low < 0.0 or high > 1.0 + WEIGHT_TOLERANCE:
-            raise ValueError(f"member {member}: expected values from 0 to 1, got {low} to {high}")
+        check_member(member, proba)
     if labels is None:
         return
     n_rows, n_classes = probs.shape[1:]
@@ -57,6 +84,18 @@ def check_members(probs: np.ndarray, labels: np.ndarray | None = None) -> None:
         raise ValueError(
             f"expected labels from 0 to {n_classes - 1}, got {labels.min()} to {labels.max()}"
         )
+
+
+def check_member(member: int, proba: np.ndarray) -> None:
+    """Raise ValueError, naming the member, unless `proba` (n, C) has values from 0 to 1 only."""
+    low, high = math.inf, -math.inf
+    for rows in row_blocks(*proba.shape):  # the second look at a block finds it in the cache
+        lowest, highest = float(proba[rows].min()), float(proba[rows].max())
+        if math.isnan(lowest):
+            raise ValueError(f"member {member}: expected probabilities, got NaN")
+        low, high = min(low, lowest), max(high, highest)
+    if low < 0.0 or high > 1.0 + WEIGHT_TOLERANCE:
+        raise ValueError(f"member {member}: expected values from 0 to 1, got {low} to {high}")
 
 
 def check_weights(weights: np.ndarray, n_members: int) -> None:

@@ -1,28 +1,26 @@
 """Percentile bootstrap intervals of a metric (Efron and Tibshirani 1993, chapter 13), by row or
 by whole group, of one set of predictions or of two on the same resamples.
 
-A resample is a count for every unit (row or group), so a metric that is a sum over rows, or a
-function of such sums, is recomputed without touching the probabilities again.
+A resample is a count for every unit (row or group), and a row's weight in it is that count times
+its row weight. So a metric that is a mean over rows is two sums over units, and a metric of
+decisions is computed from the total weight of every (label, decision) pair that occurs: neither
+touches the probabilities again, and neither builds a C x C table.
+
+Predictions are an `Outcome` or an array (N, C), from which one is made. The same seed gives the
+same resamples, whatever the metric.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.metrics import (
-    ACCURACY,
-    LOG_LOSS,
-    MACRO_F1,
-    Metric,
-    check_labelled,
-    confusion_f1,
-    row_log_loss,
-    true_class,
-)
+from ensemble.metrics import FromDecisions, Metric, check_row_weights
+from ensemble.outcome import Outcome
 
 Statistic = Callable[[NDArray[np.float64]], float]  # (units,) counts -> the metric
 
@@ -46,67 +44,120 @@ class Difference:
 
 def bootstrap_interval(
     labels: np.ndarray,
-    proba: np.ndarray,
+    outcome: Outcome | np.ndarray,
     metric: Metric,
     *,
     resamples: int,
     confidence: float,
     seed: int,
     groups: np.ndarray | None = None,
+    row_weights: np.ndarray | None = None,
 ) -> Interval:
-    """Percentile interval of `metric` for `proba` (N, C) and `labels` (N,).
+    """Percentile interval of `metric` for the predictions of N rows and their `labels` (N,).
 
     `groups`: (N,), rows of equal value are drawn together; None and NaN are rows of their own.
-    The same seed gives the same resamples. Raises ValueError on a shape mismatch, NaN, fewer than
-    one resample or a confidence outside (0, 1).
+    `row_weights`: (N,) non-negative; a row of weight 0 is not drawn. Raises ValueError on a shape
+    mismatch, NaN, fewer than one resample or a confidence outside (0, 1), and BlendError where
+    the metric needs probabilities that an `Outcome` did not keep.
     """
     values = resampled_metric(
-        labels, [proba], metric, resamples=resamples, seed=seed, groups=groups
+        labels,
+        [outcome],
+        metric,
+        resamples=resamples,
+        seed=seed,
+        groups=groups,
+        row_weights=row_weights,
     )
     return percentile_interval(values[0], confidence)
 
 
 def paired_difference(
     labels: np.ndarray,
-    proba_a: np.ndarray,
-    proba_b: np.ndarray,
+    a: Outcome | np.ndarray,
+    b: Outcome | np.ndarray,
     metric: Metric,
     *,
     resamples: int,
     confidence: float,
     seed: int,
     groups: np.ndarray | None = None,
+    row_weights: np.ndarray | None = None,
 ) -> Difference:
-    """The metric of `proba_a` minus that of `proba_b`, both on the same resamples: much narrower
-    than the two intervals suggest. Arguments and errors as in `bootstrap_interval`."""
+    """The metric of `a` minus that of `b`, both on the same resamples: much narrower than the two
+    intervals suggest. Arguments and errors as in `bootstrap_interval`."""
+    pair = [_outcome(labels, predictions, metric) for predictions in (a, b)]
     values = resampled_metric(
-        labels, [proba_a, proba_b], metric, resamples=resamples, seed=seed, groups=groups
+        labels,
+        pair,
+        metric,
+        resamples=resamples,
+        seed=seed,
+        groups=groups,
+        row_weights=row_weights,
     )
     interval = percentile_interval(values[0] - values[1], confidence)
-    value = metric(labels, proba_a) - metric(labels, proba_b)
-    return Difference(value, interval.low, interval.high)
+    of_a, of_b = (outcome.score(metric, labels, row_weights) for outcome in pair)
+    return Difference(of_a - of_b, interval.low, interval.high)
 
 
-def resampled_metric(
+def standard_error_of_difference(
     labels: np.ndarray,
-    probas: Sequence[np.ndarray],
+    a: Outcome | np.ndarray,
+    b: Outcome | np.ndarray,
     metric: Metric,
     *,
     resamples: int,
     seed: int,
     groups: np.ndarray | None = None,
+    row_weights: np.ndarray | None = None,
+) -> float:
+    """The standard error of the metric of `a` minus that of `b` on the same rows.
+
+    Of a metric that is a mean over rows: the standard deviation of the units' differences over the
+    square root of their number, without resampling (with groups or row weights, that of the ratio
+    of two sums: Cochran 1977, section 6.4). Of any other: that of `resamples`, at least 2, paired
+    resamples. One unit has no spread: 0. Arguments and errors as in `bootstrap_interval`.
+    """
+    if resamples < 2:
+        raise ValueError(f"expected at least two resamples, got {resamples}")
+    pair = [_outcome(labels, predictions, metric) for predictions in (a, b)]
+    sample = _sample(labels, pair, groups, row_weights)
+    of_a, of_b = (outcome.row_values(metric, sample.labels) for outcome in sample.outcomes)
+    if of_a is not None and of_b is not None:
+        return _standard_error_of_mean(of_a - of_b, sample)
+    values = _resampled(sample, metric, resamples, seed)
+    return float(np.std(values[0] - values[1], ddof=1))
+
+
+def resampled_metric(
+    labels: np.ndarray,
+    outcomes: Sequence[Outcome | np.ndarray],
+    metric: Metric,
+    *,
+    resamples: int,
+    seed: int,
+    groups: np.ndarray | None = None,
+    row_weights: np.ndarray | None = None,
 ) -> NDArray[np.float64]:
-    """(len(probas), resamples) float64: the metric of each of `probas` on each resample."""
+    """(len(outcomes), resamples) float64: the metric of each of `outcomes` on each resample.
+    Arguments and errors as in `bootstrap_interval`."""
     if resamples < 1:
         raise ValueError(f"expected at least one resample, got {resamples}")
-    for proba in probas:
-        check_labelled(labels, proba)
-    unit_of, n_units = _units(labels, groups)
-    statistics = [_statistic(labels, proba, metric, unit_of, n_units) for proba in probas]
-    values = np.empty((len(statistics), resamples))
-    for column, counts in enumerate(_resamples(n_units, resamples, seed)):
-        values[:, column] = [statistic(counts) for statistic in statistics]
-    return values
+    made = [_outcome(labels, predictions, metric) for predictions in outcomes]
+    return _resampled(_sample(labels, made, groups, row_weights), metric, resamples, seed)
+
+
+def resample_counts(
+    labels: np.ndarray, groups: np.ndarray | None, resamples: int, seed: int
+) -> Iterator[NDArray[np.float64]]:
+    """(N,) float64 for each resample: how often every row is drawn, by whole group where there are
+    `groups`. The same resamples as those of the intervals. Raises ValueError on a shape mismatch.
+    """
+    _check_groups(labels, groups)
+    unit_of, n_units = _units(len(labels), groups)
+    for counts in _resamples(n_units, resamples, seed):
+        yield counts if unit_of is None else counts[unit_of]
 
 
 def percentile_interval(values: np.ndarray, confidence: float) -> Interval:
@@ -117,20 +168,66 @@ def percentile_interval(values: np.ndarray, confidence: float) -> Interval:
     return Interval(float(low), float(high))
 
 
-def _resamples(n_units: int, resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    generator = np.random.default_rng(seed)
-    for _ in range(resamples):
-        drawn = generator.integers(n_units, size=n_units)
-        yield np.bincount(drawn, minlength=n_units).astype(np.float64)
+@dataclass(frozen=True)
+class _Sample:
+    """The rows that can be drawn, and the unit that each is drawn with."""
+
+    labels: NDArray[np.integer]
+    outcomes: Sequence[Outcome]
+    row_weights: NDArray[np.float64] | None
+    unit_of: NDArray[np.intp] | None  # None: every row is a unit
+    n_units: int
+
+    def of_rows(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(rows,): every row's weight in the resample of those counts (units,)."""
+        drawn = counts if self.unit_of is None else counts[self.unit_of]
+        return drawn if self.row_weights is None else drawn * self.row_weights
+
+    def unit_sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(units,): the weighted sums of `values` (rows,)."""
+        if self.row_weights is not None:
+            values = values * self.row_weights
+        if self.unit_of is None:
+            return values
+        sums = np.bincount(self.unit_of, weights=values, minlength=self.n_units)
+        return sums.astype(np.float64, copy=False)
+
+    def unit_weights(self) -> NDArray[np.float64]:
+        """(units,): the total row weight of every unit."""
+        return self.unit_sums(np.ones(len(self.labels)))
 
 
-def _units(labels: np.ndarray, groups: np.ndarray | None) -> tuple[NDArray[np.intp], int]:
-    """The unit (N,) of every row, and how many units there are."""
-    n_rows = len(labels)
+def _sample(
+    labels: np.ndarray,
+    outcomes: Sequence[Outcome],
+    groups: np.ndarray | None,
+    row_weights: np.ndarray | None,
+) -> _Sample:
+    """Check that everything fits, and leave out the rows of weight 0: drawing them would give
+    resamples of less than the sample, and some of nothing."""
+    for outcome in outcomes:
+        outcome.check(labels)
+    check_row_weights(row_weights, len(labels))
+    _check_groups(labels, groups)
+    if row_weights is not None and not row_weights.all():
+        rows = np.flatnonzero(row_weights)
+        labels, row_weights = labels[rows], row_weights[rows]
+        outcomes = [outcome.take(rows) for outcome in outcomes]
+        groups = None if groups is None else groups[rows]
+    unit_of, n_units = _units(len(labels), groups)
+    weights = None if row_weights is None else row_weights.astype(np.float64)
+    return _Sample(labels, outcomes, weights, unit_of, n_units)
+
+
+def _check_groups(labels: np.ndarray, groups: np.ndarray | None) -> None:
+    if groups is not None and groups.shape != labels.shape:
+        raise ValueError(f"expected groups of shape {labels.shape}, got {groups.shape}")
+
+
+def _units(n_rows: int, groups: np.ndarray | None) -> tuple[NDArray[np.intp] | None, int]:
+    """The unit (N,) of every row, None where each is its own, and how many units there are."""
     if groups is None:
-        return np.arange(n_rows), n_rows
-    if groups.shape != (n_rows,):
-        raise ValueError(f"expected groups of shape ({n_rows},), got {groups.shape}")
+        return None, n_rows
     names: dict[object, int] = {}
     units = np.empty(n_rows, dtype=np.intp)
     for row, group in enumerate(groups.tolist()):
@@ -139,47 +236,67 @@ def _units(labels: np.ndarray, groups: np.ndarray | None) -> tuple[NDArray[np.in
     return units, len(names)
 
 
-def _statistic(
-    labels: np.ndarray, proba: np.ndarray, metric: Metric, unit_of: np.ndarray, n_units: int
+def _outcome(labels: np.ndarray, predictions: Outcome | np.ndarray, metric: Metric) -> Outcome:
+    if isinstance(predictions, Outcome):
+        return predictions
+    return Outcome.of(labels, predictions, keep_proba=metric.needs == "probabilities")
+
+
+def _standard_error_of_mean(values: NDArray[np.float64], sample: _Sample) -> float:
+    """Of the weighted mean of `values` (rows,), drawn by unit."""
+    if sample.n_units < 2:
+        return 0.0
+    sums, weights = sample.unit_sums(values), sample.unit_weights()
+    residuals = (sums - sums.sum() / weights.sum() * weights) / weights.mean()
+    # The residuals sum to zero, so that their standard deviation needs no mean.
+    return float(math.sqrt(residuals @ residuals / (sample.n_units - 1) / sample.n_units))
+
+
+def _resampled(sample: _Sample, metric: Metric, resamples: int, seed: int) -> NDArray[np.float64]:
+    statistics = [_statistic(sample, outcome, metric) for outcome in sample.outcomes]
+    values = np.empty((len(statistics), resamples))
+    for column, counts in enumerate(_resamples(sample.n_units, resamples, seed)):
+        values[:, column] = [statistic(counts) for statistic in statistics]
+    return values
+
+
+def _resamples(n_units: int, resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    generator = np.random.default_rng(seed)
+    for _ in range(resamples):
+        drawn = generator.integers(n_units, size=n_units)
+        yield np.bincount(drawn, minlength=n_units).astype(np.float64)
+
+
+def _statistic(sample: _Sample, outcome: Outcome, metric: Metric) -> Statistic:
+    """The quickest way to the metric of a resample."""
+    values = outcome.row_values(metric, sample.labels)
+    if values is not None:
+        return _mean_statistic(sample, values)
+    if metric.from_true_class is not None:
+        of_true_class, p_true = metric.from_true_class, outcome.p_true
+        return lambda counts: of_true_class(p_true, sample.of_rows(counts))
+    if metric.from_decisions is not None:
+        return _decision_statistic(sample, outcome, metric, metric.from_decisions)
+    proba = outcome.whole(metric)
+    return lambda counts: metric.function(sample.labels, proba, sample.of_rows(counts))
+
+
+def _mean_statistic(sample: _Sample, values: NDArray[np.float64]) -> Statistic:
+    sums, weights = sample.unit_sums(values), sample.unit_weights()
+    return lambda counts: float((counts @ sums) / (counts @ weights))
+
+
+def _decision_statistic(
+    sample: _Sample, outcome: Outcome, metric: Metric, of_decisions: FromDecisions
 ) -> Statistic:
-    if metric is LOG_LOSS:
-        return _mean_statistic(row_log_loss(true_class(labels, proba)), unit_of, n_units)
-    if metric is ACCURACY:
-        correct = (proba.argmax(axis=1) == labels).astype(np.float64)
-        return _mean_statistic(correct, unit_of, n_units)
-    if metric is MACRO_F1:
-        return _macro_f1_statistic(labels, proba, unit_of)
-    return _any_statistic(labels, proba, metric, unit_of)
+    """Rows of one label and one decision are alike to the metric: their weights are added, so
+    that it sees each (label, decision) pair that occurs once, at most N of the C x C."""
+    codes = sample.labels.astype(np.int64) * outcome.n_classes + outcome.decisions(metric)
+    pairs, pair_of = np.unique(codes, return_inverse=True)
+    labels, decided = np.divmod(pairs, outcome.n_classes)
 
-
-def _mean_statistic(values: np.ndarray, unit_of: np.ndarray, n_units: int) -> Statistic:
-    sums = np.bincount(unit_of, weights=values, minlength=n_units)
-    sizes = np.bincount(unit_of, minlength=n_units).astype(np.float64)
-    return lambda counts: float((counts @ sums) / (counts @ sizes))
-
-
-def _macro_f1_statistic(labels: np.ndarray, proba: np.ndarray, unit_of: np.ndarray) -> Statistic:
-    n_classes = proba.shape[1]
-    decided = proba.argmax(axis=1)
-    hits = decided == labels
-    hit_labels, hit_units = labels[hits], unit_of[hits]
-
-    def statistic(counts: np.ndarray) -> float:
-        weights = counts[unit_of]
-        return confusion_f1(
-            np.bincount(labels, weights=weights, minlength=n_classes),
-            np.bincount(decided, weights=weights, minlength=n_classes),
-            np.bincount(hit_labels, weights=counts[hit_units], minlength=n_classes),
-        )
-
-    return statistic
-
-
-def _any_statistic(
-    labels: np.ndarray, proba: np.ndarray, metric: Metric, unit_of: np.ndarray
-) -> Statistic:
-    def statistic(counts: np.ndarray) -> float:
-        rows = np.repeat(np.arange(len(labels)), counts[unit_of].astype(np.intp))
-        return metric(labels[rows], proba[rows])
+    def statistic(counts: NDArray[np.float64]) -> float:
+        weights = np.bincount(pair_of, weights=sample.of_rows(counts), minlength=len(pairs))
+        return of_decisions(labels, decided, outcome.n_classes, weights)
 
     return statistic

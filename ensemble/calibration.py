@@ -1,115 +1,152 @@
-"""Temperature scaling of probabilities.
+"""What is done to probabilities so that they mean what they say, as a value that blend.json holds.
 
-Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML 2017, section
-4.2. On probabilities instead of logits: softmax(log p / T), the same thing.
+Temperature and vector scaling of Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural
+networks", ICML 2017, section 4.2.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.metrics import check_labelled
+from ensemble.temperature import (
+    MAX_TEMPERATURE,
+    MIN_TEMPERATURE,
+    apply_temperature,
+    fit_temperature,
+    fit_temperatures_without,
+    temper,
+)
+from ensemble.temperature_kernels import PROBABILITY_FLOOR
+from ensemble.vector_scaling import apply_vector_scaling, fit_vector_scaling
 
-MIN_TEMPERATURE = 0.05
-MAX_TEMPERATURE = 20.0
-# An exact 0 or 1 is a rounded logit; its logarithm must stay finite. Small enough that a thousand
-# floored classes take no visible share from the others.
-PROBABILITY_FLOOR = 1e-12
-FLAT = 1e-9  # nats per unit of 1/T: with less slope than this there is nothing left to gain
-NEWTON_STEP = 1e-4  # of log T; Newton squares its error, so what is left after such a step is 1e-8
-BRACKET = 1e-8  # of log T
-MAX_STEPS = 100
-BLOCK_VALUES = 1 << 16  # probabilities worked on at once, so that they stay in the cache
-SAMPLE_STRIDE = 8  # every eighth row finds the neighbourhood, all rows the place
-SAMPLE_ROWS = 500  # the least that such a sample must have
+__all__ = [
+    "MAX_TEMPERATURE",
+    "MIN_TEMPERATURE",
+    "NO_CALIBRATION",
+    "PROBABILITY_FLOOR",
+    "Calibration",
+    "CalibrationKind",
+    "apply_temperature",
+    "fit_calibration",
+    "fit_temperature",
+    "fit_temperatures_without",
+    "temper",
+]
 
-
-def fit_temperature(proba: np.ndarray, labels: np.ndarray) -> float:
-    """The T in [0.05, 20] that minimises the log loss of softmax(log p / T).
-
-    `proba`: (N, C), exact 0 and 1 allowed (floored at 1e-12). `labels`: (N,), all known. The loss
-    is convex in 1/T, so a Newton step kept inside a shrinking bracket finds the one minimum.
-    Returns 1 where the loss is flat there (less than 1e-9 nats per unit of 1/T). Raises ValueError
-    on a shape mismatch or NaN.
-    """
-    check_labelled(labels, proba)
-    logits = _shifted_logits(proba)
-    true_logits = logits[np.arange(len(labels)), labels]
-    beta = 1.0
-    if len(labels) >= SAMPLE_STRIDE * SAMPLE_ROWS:
-        beta = _minimum(logits[::SAMPLE_STRIDE], float(true_logits[::SAMPLE_STRIDE].mean()), beta)
-    beta = _minimum(logits, float(true_logits.mean()), beta)
-    return float(np.clip(1.0 / beta, MIN_TEMPERATURE, MAX_TEMPERATURE))
+CalibrationKind = Literal["none", "temperature", "vector"]
 
 
-def apply_temperature(proba: np.ndarray, temperature: float) -> NDArray[np.float64]:
-    """softmax(log p / T) of `proba` (N, C), as (N, C) float64. T = 1 returns the same
-    probabilities renormalised, its exact zeros kept. Raises ValueError unless 0 < T < inf."""
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"expected a temperature above 0, got {temperature}")
-    if temperature == 1.0:
-        tempered = proba.astype(np.float64)
-    else:
-        tempered = _shifted_logits(proba)
-        tempered /= temperature
-        np.exp(tempered, out=tempered)
-    tempered /= tempered.sum(axis=1, keepdims=True)
-    return tempered
+def _check_kind(kind: object) -> None:
+    kinds = get_args(CalibrationKind)
+    if kind in kinds:
+        return
+    near = get_close_matches(str(kind), kinds, n=1)
+    hint = f": did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"expected a calibration of {', '.join(kinds)}, got {kind!r}{hint}")
 
 
-def _minimum(logits: np.ndarray, target: float, beta: float) -> float:
-    """The beta = 1/T within the bounds at which the expected logit equals `target`, the mean logit
-    of the true class; searched from `beta` on."""
-    low, high = 1.0 / MAX_TEMPERATURE, 1.0 / MIN_TEMPERATURE
-    untried = {low, high}
-    for _ in range(MAX_STEPS):
-        mean, variance = _moments(logits, beta)
-        slope = mean - target
-        if abs(slope) <= FLAT:
-            return beta
-        low, high = (beta, high) if slope < 0 else (low, beta)
-        if math.log(high / low) <= BRACKET:
-            return beta
-        newton = beta - slope / variance if variance > 0 else math.copysign(math.inf, -slope)
-        if low < newton < high:
-            if abs(math.log(newton / beta)) <= NEWTON_STEP:
-                return newton
-            beta = newton
-            continue
-        edge = high if slope < 0 else low  # a bound is tried once, before the bracket is halved
-        beta = edge if edge in untried else math.sqrt(low * high)
-        untried.discard(edge)
-    return beta
+@dataclass(frozen=True)
+class Calibration:
+    """One fitted calibration. `temperature` T of "temperature": softmax(log p / T). `scale` and
+    `bias` (C,) of "vector": softmax(scale log p + bias). Raises ValueError for an unknown kind and
+    for numbers that are missing, not finite or of another kind."""
+
+    kind: CalibrationKind
+    temperature: float = 1.0
+    scale: tuple[float, ...] | None = None
+    bias: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _check_kind(self.kind)
+        if not (math.isfinite(self.temperature) and self.temperature > 0.0):
+            raise ValueError(f"calibration: expected a temperature above 0, got {self.temperature}")
+        if self.kind != "temperature" and self.temperature != 1.0:
+            raise ValueError(
+                f'calibration "{self.kind}": expected no temperature, got {self.temperature}'
+            )
+        if self.kind != "vector":
+            if self.scale is not None or self.bias is not None:
+                raise ValueError(f'calibration "{self.kind}": expected no scale and no bias')
+            return
+        if not self.scale or not self.bias or len(self.scale) != len(self.bias):
+            raise ValueError(
+                f'calibration "vector": expected one scale and one bias for each class, '
+                f"got {len(self.scale or ())} and {len(self.bias or ())}"
+            )
+        if not all(math.isfinite(value) for value in self.scale + self.bias):
+            raise ValueError('calibration "vector": expected finite scales and biases')
+
+    def __call__(self, proba: np.ndarray) -> NDArray[np.float64]:
+        """The calibrated `proba` (n, C), as (n, C) float64; of kind "none" the same values. Raises
+        ValueError on another number of classes."""
+        if self.kind == "temperature":
+            return apply_temperature(proba, self.temperature)
+        if self.scale is not None and self.bias is not None:
+            return apply_vector_scaling(proba, np.array(self.scale), np.array(self.bias))
+        return proba.astype(np.float64)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, only those that the kind has."""
+        if self.kind == "temperature":
+            return {"kind": self.kind, "temperature": self.temperature}
+        if self.scale is not None and self.bias is not None:
+            return {"kind": self.kind, "scale": list(self.scale), "bias": list(self.bias)}
+        return {"kind": self.kind}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Calibration:
+        """What `to_dict` gave. Raises ValueError for anything else."""
+        kind = data.get("kind")
+        _check_kind(kind)
+        expected = {"temperature": {"temperature"}, "vector": {"scale", "bias"}}.get(
+            str(kind), set()
+        )
+        if set(data) != expected | {"kind"}:
+            raise ValueError(
+                f'calibration "{kind}": expected {sorted(expected | {"kind"})}, got {sorted(data)}'
+            )
+        if kind == "temperature":
+            return cls("temperature", temperature=_floats(kind, [data["temperature"]])[0])
+        if kind == "vector":
+            return cls(
+                "vector", scale=_floats(kind, data["scale"]), bias=_floats(kind, data["bias"])
+            )
+        return NO_CALIBRATION
 
 
-def _shifted_logits(proba: np.ndarray) -> NDArray[np.float64]:
-    """(N, C) float64 log probabilities, the highest of each row at 0."""
-    logits = np.maximum(proba, PROBABILITY_FLOOR, dtype=np.float64)
-    np.log(logits, out=logits)
-    logits -= logits.max(axis=1, keepdims=True)
-    return logits
+NO_CALIBRATION = Calibration("none")
 
 
-def _moments(logits: np.ndarray, beta: float) -> tuple[float, float]:
-    """Mean over rows of the expected logit and of its variance under softmax(beta * logits):
-    the log loss's first derivative (but for the true class) and second derivative in beta."""
-    mean_sum = variance_sum = 0.0
-    for block in _blocks(logits):
-        mass = np.exp(block * beta)
-        total = mass.sum(axis=1)
-        mass *= block
-        mean = mass.sum(axis=1) / total
-        square = np.einsum("nc,nc->n", mass, block) / total
-        mean_sum += float(mean.sum())
-        variance_sum += float(np.maximum(square - mean * mean, 0.0).sum())
-    return mean_sum / len(logits), variance_sum / len(logits)
+def fit_calibration(
+    kind: CalibrationKind,
+    proba: np.ndarray,
+    labels: np.ndarray,
+    *,
+    row_weights: np.ndarray | None = None,
+) -> Calibration:
+    """The calibration of that kind with the least log loss on these very rows (vector scaling with
+    its small pull to the identity). `proba`: (N, C), exact 0 and 1 allowed. `labels`: (N,), all
+    known. `row_weights`: (N,), None for all 1. Raises ValueError for an unknown kind, a shape
+    mismatch, NaN or impossible row weights."""
+    _check_kind(kind)
+    if kind == "temperature":
+        fitted = fit_temperature(proba, labels, row_weights=row_weights)
+        return Calibration(kind, temperature=fitted)
+    if kind == "vector":
+        scale, bias = fit_vector_scaling(proba, labels, row_weights=row_weights)
+        return Calibration(kind, scale=tuple(scale.tolist()), bias=tuple(bias.tolist()))
+    return NO_CALIBRATION
 
 
-def _blocks(logits: np.ndarray) -> Iterator[np.ndarray]:
-    rows = max(1, BLOCK_VALUES // logits.shape[1])
-    for start in range(0, len(logits), rows):
-        yield logits[start : start + rows]
+def _floats(kind: str, values: Iterable[Any]) -> tuple[float, ...]:
+    try:
+        return tuple(float(value) for value in values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'calibration "{kind}": expected numbers, got {values!r}') from error

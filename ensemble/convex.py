@@ -1,161 +1,250 @@
 """The optimum of log loss over all weighted means, with a certificate of how near it is.
 
-minimise  -mean_n log(sum_j w_j T_jn)  over the simplex, with T the probabilities of the true
-class: the maximum-likelihood mixture proportions. Solved by sequential quadratic programming on
-an active set, after Kim, Carbonetto, Stephens and Anitescu, "A fast algorithm for maximum
-likelihood estimation of mixture proportions", J. Comput. Graph. Stat. 29, 2020: with sum(w) added
-to the objective only w >= 0 is left as constraint, and the optimum sums to 1 by itself. The gap is
-that of Frank and Wolfe 1956.
+minimise  -mean_n log(sum_j w_j T_jn) + l2 M / 2 sum_j (w_j - 1/M)^2  over the simplex, with T the
+probabilities of the true class: the maximum-likelihood mixture proportions where l2 is 0. Solved
+by sequential quadratic programming on an active set, after Kim, Carbonetto, Stephens and Anitescu,
+"A fast algorithm for maximum likelihood estimation of mixture proportions", J. Comput. Graph.
+Stat. 29, 2020; a sample of the rows finds the neighbourhood, all rows the place. The gap is that
+of Frank and Wolfe 1956.
+
+With M_eff = 1 / sum_j w_j^2, the effective number of members, the pull to equal weights is
+l2 / 2 (M / M_eff - 1): l2 is in nats per row, and half of it is what blending only half of the
+members costs. As l2 grows, the weights become equal.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from ensemble.average import check_members, check_weights, true_class_matrix
-from ensemble.metrics import LOG_LOSS, LOG_LOSS_FLOOR, Metric
+from ensemble.convex_kernels import blend_rows, products_over_rows, sums_over_rows
+from ensemble.metrics import LOG_LOSS, Metric
+from ensemble.row_weights import row_shares
+from ensemble.simplex_quadratic import simplex_quadratic_optimum
 
 GAP = 1e-7  # nats per row; the promise is 1e-6
+SAMPLE_GAP = 1e-5  # of the sample's own optimum, which is further than that from the whole's
+SAMPLE_ROWS = 2000
+CURVATURE_ROWS = 8000  # their Hessian is near enough to that of all rows
+HALF = 0.5  # of the gap: a step that leaves more took its curvature from too few rows
 MAX_ROUNDS = 500
 START_MEMBERS = 16
-NEW_MEMBERS = 8  # how many join the active set at once
-RIDGE = 1e-12  # of a unit diagonal: members may be copies of one another
+NEW_MEMBERS = 8  # at least so many may join the active set at once
 NEGLIGIBLE = 1e-6  # a member of less weight is dropped where the gap allows it
 FULL_STEP_HALVINGS = 40
 
 
+@dataclass(frozen=True)
+class _Point:
+    """`weights` (M,), their blend's probability of the true class (N,), the objective's
+    derivatives in the weights (M,)."""
+
+    weights: NDArray[np.float64]
+    blend: NDArray[np.float64]
+    gradient: NDArray[np.float64]
+
+    @property
+    def gap(self) -> float:
+        return float(self.weights @ self.gradient - self.gradient.min())
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """`p_true` (M, N), the rows' `shares` (N,) that sum to 1, and the pull to equal weights."""
+
+    p_true: np.ndarray
+    shares: NDArray[np.float64]
+    l2: float
+
+    @property
+    def pull(self) -> float:
+        """The second derivative of the pull in each weight."""
+        return self.l2 * len(self.p_true)
+
+    def at(self, weights: NDArray[np.float64]) -> _Point:
+        members = np.flatnonzero(weights)
+        blend = np.asarray(blend_rows(self.p_true, members, weights[members]))
+        gradient = -np.asarray(sums_over_rows(self.p_true, self.shares / blend))
+        if self.l2:
+            gradient += self.pull * (weights - 1.0 / len(weights))
+        return _Point(weights, blend, gradient)
+
+    def value(self, point: _Point) -> float:
+        loss = -float(self.shares @ np.log(point.blend))
+        if self.l2:
+            loss += 0.5 * self.pull * float(np.sum((point.weights - 1.0 / len(self.p_true)) ** 2))
+        return loss
+
+    def hessian(self, members: np.ndarray, point: _Point, stride: int) -> NDArray[np.float64]:
+        """(k, k): the second derivatives in the weights of `members` (k,), from every `stride`th
+        row alone where these have any weight."""
+        shares = self.shares[::stride]
+        total = shares.sum()
+        if not total > 0.0:
+            return self.hessian(members, point, 1)
+        factors = np.sqrt(shares / total) / point.blend[::stride]
+        hessian = np.asarray(products_over_rows(self.p_true, members, factors, stride))
+        hessian[np.diag_indices_from(hessian)] += self.pull
+        return hessian
+
+    def sample(self) -> _Problem | None:
+        """The same question to some of the rows, None where there are too few for that."""
+        stride = len(self.shares) // SAMPLE_ROWS
+        if stride < 2:
+            return None
+        shares = self.shares[::stride]
+        total = shares.sum()
+        if not total > 0.0:
+            return None
+        return _Problem(np.ascontiguousarray(self.p_true[:, ::stride]), shares / total, self.l2)
+
+
 def convex_weights(
-    probs: np.ndarray, labels: np.ndarray, metric: Metric = LOG_LOSS
+    probs: np.ndarray,
+    labels: np.ndarray,
+    metric: Metric = LOG_LOSS,
+    *,
+    l2: float = 0.0,
+    row_weights: np.ndarray | None = None,
 ) -> NDArray[np.float64]:
     """The weights of least log loss, whatever `metric` asks for.
 
-    `probs`: (members, samples, classes). `labels`: (samples,). Returns (members,) float64, most
-    of them usually 0. Raises ValueError on a shape mismatch or any NaN.
+    `probs`: (members, samples, classes). `labels`: (samples,). `l2`, `row_weights` as in
+    `fit_convex`. Returns (members,) float64, most of them usually 0. Raises ValueError on a shape
+    mismatch or any NaN.
     """
     check_members(probs, labels)
-    return fit_convex(true_class_matrix(probs, labels))[0]
+    return fit_convex(true_class_matrix(probs, labels), l2=l2, row_weights=row_weights)[0]
 
 
-def convex_certificate(p_true: np.ndarray, weights: np.ndarray) -> float:
-    """How much log loss (nats per row) any other weights could gain at most over `weights`
-    (members,): max_j mean(T_j / p) - 1, with `p_true` T (members, samples) floored at 1e-7 and p
-    their blend. Never below 0 but for rounding."""
+def convex_certificate(
+    p_true: np.ndarray,
+    weights: np.ndarray,
+    *,
+    l2: float = 0.0,
+    row_weights: np.ndarray | None = None,
+) -> float:
+    """How much of the objective (nats per row) any other weights could gain at most over `weights`
+    (members,): max_j gradient'(w - e_j), the duality gap of Frank and Wolfe 1956; where l2 is 0,
+    max_j mean(T_j / p) - 1, with `p_true` T (members, samples) floored at 1e-7 and p their blend.
+    Never below 0 but for rounding. Arguments and errors as in `fit_convex`."""
+    problem = _problem(p_true, l2, row_weights)
     check_weights(weights, len(p_true))
-    matrix = _floored(p_true)
-    return _gap(_gradient(matrix, weights @ matrix))
+    return problem.at(weights.astype(np.float64)).gap
 
 
-def fit_convex(p_true: np.ndarray) -> tuple[NDArray[np.float64], float]:
-    """Weights (members,) of least log loss for `p_true` (members, samples), and their gap as
-    `convex_certificate` gives it: at most 1e-6. Deterministic. Probabilities below 1e-7 count as
-    1e-7, as in the metric. Raises ValueError on NaN or a shape that is not (members, samples)."""
+def fit_convex(
+    p_true: np.ndarray, *, l2: float = 0.0, row_weights: np.ndarray | None = None
+) -> tuple[NDArray[np.float64], float]:
+    """Weights (members,) of the least mean log loss plus pull, and their gap as
+    `convex_certificate` gives it: at most 1e-6. Deterministic.
+
+    `p_true`: (members, samples), float32 or float64, read as it is (any other type or memory order
+    is copied first); probabilities below 1e-7 count as 1e-7, as in the metric. `l2`: nats per row,
+    0 or more, see above. `row_weights`: (samples,), None for all 1. Raises ValueError on NaN, on a
+    shape that is not (members, samples), and on an impossible l2 or row weight.
+    """
+    problem = _problem(p_true, l2, row_weights)
+    sample = problem.sample()
+    if sample is None:
+        weights = _start(problem)
+    else:
+        weights, _ = _optimum(sample, _start(sample), SAMPLE_GAP)
+    weights, gap = _optimum(problem, weights, GAP)
+    return _without_negligible(problem, weights, gap)
+
+
+def _problem(p_true: np.ndarray, l2: float, row_weights: np.ndarray | None) -> _Problem:
     if p_true.ndim != 2 or not p_true.size:
         raise ValueError(
             f"expected true-class probabilities (members, samples), got {p_true.shape}"
         )
     if np.isnan(p_true.min()):
-        raise ValueError("expected true-class probabilities, got NaN")
-    matrix = _floored(p_true)
-    matrix /= matrix.max(axis=0)  # changes nothing but the numbers' range
-    weights = _start(matrix)
-    best, best_gap = weights, np.inf
-    for _ in range(MAX_ROUNDS):
-        gradient = _gradient(matrix, weights @ matrix)
-        gap = _gap(gradient)
-        if gap < best_gap:
-            best, best_gap = weights, gap
-        if gap <= GAP:
-            break
-        active = _active_set(weights, gradient)
-        weights = weights.copy()
-        weights[active] = _newton_step(matrix[active], weights[active])
-    return _without_negligible(matrix, best, max(best_gap, GAP))
+        member = int(np.argmax(np.isnan(p_true).any(axis=1)))
+        raise ValueError(f"expected true-class probabilities, got NaN for member {member}")
+    if not (math.isfinite(l2) and l2 >= 0.0):
+        raise ValueError(f"expected an l2 of 0 or more nats, got {l2}")
+    shares = row_shares(row_weights, p_true.shape[1])
+    dtype = np.float32 if p_true.dtype == np.float32 else np.float64
+    return _Problem(np.ascontiguousarray(p_true, dtype=dtype), shares, l2)
 
 
-def _floored(p_true: np.ndarray) -> NDArray[np.float64]:
-    return np.maximum(p_true, LOG_LOSS_FLOOR, dtype=np.float64)
-
-
-def _gradient(matrix: np.ndarray, blend: np.ndarray) -> NDArray[np.float64]:
-    """(members,): mean(T_j / p), which is minus the derivative of the log loss in w_j."""
-    return matrix @ (1.0 / blend) / matrix.shape[1]
-
-
-def _gap(gradient: np.ndarray) -> float:
-    return float(gradient.max() - 1.0)
-
-
-def _start(matrix: np.ndarray) -> NDArray[np.float64]:
-    """Equal weights of the members that are best alone: from inside the simplex Newton's steps are
-    well scaled."""
-    alone = np.log(matrix).mean(axis=1)
-    first = np.argsort(-alone, kind="stable")[:START_MEMBERS]
-    weights = np.zeros(len(matrix))
-    weights[first] = 1.0 / len(first)
+def _start(problem: _Problem) -> NDArray[np.float64]:
+    """Equal weights of the members that equal weights of all would gain most from: from inside the
+    simplex Newton's steps are well scaled."""
+    n_members = len(problem.p_true)
+    weights = np.full(n_members, 1.0 / n_members)
+    if n_members > START_MEMBERS:
+        first = np.argsort(problem.at(weights).gradient, kind="stable")[:START_MEMBERS]
+        weights = np.zeros(n_members)
+        weights[first] = 1.0 / len(first)
     return weights
 
 
-def _active_set(weights: np.ndarray, gradient: np.ndarray) -> NDArray[np.intp]:
+def _optimum(
+    problem: _Problem, weights: NDArray[np.float64], enough: float
+) -> tuple[NDArray[np.float64], float]:
+    """Weights with a gap of at most `enough`, searched from `weights` on, and that gap. The
+    curvature is first taken from some of the rows, from more where that leads on too slowly."""
+    best = point = problem.at(weights)
+    stride = max(1, len(problem.shares) // CURVATURE_ROWS)
+    for _ in range(MAX_ROUNDS):
+        if best.gap <= enough:
+            break
+        point = _newton_step(problem, point, stride)
+        if point.gap > HALF * best.gap:
+            stride = max(1, stride // 4)
+        if point.gap < best.gap:
+            best = point
+    return best.weights, best.gap
+
+
+def _active_set(point: _Point) -> NDArray[np.intp]:
     """Members with weight, and the outsiders that promise most."""
-    promise = np.where((weights == 0) & (gradient > 1.0), gradient, -np.inf)
-    outsiders = np.argsort(-promise, kind="stable")[:NEW_MEMBERS]
-    joined = weights > 0
-    joined[outsiders[np.isfinite(promise[outsiders])]] = True
-    return np.flatnonzero(joined)
+    support = point.weights > 0
+    promise = np.where(support, -np.inf, point.weights @ point.gradient - point.gradient)
+    n_new = max(NEW_MEMBERS, int(np.count_nonzero(support)))
+    outsiders = np.argsort(-promise, kind="stable")[:n_new]
+    support[outsiders[promise[outsiders] > 0.0]] = True
+    return np.flatnonzero(support)
 
 
-def _newton_step(matrix: np.ndarray, weights: np.ndarray) -> NDArray[np.float64]:
-    """One constrained Newton step for the active `matrix` (active, samples), shortened until the
-    objective falls. Returns weights that sum to 1."""
-    blend = weights @ matrix
-    target = _quadratic_optimum(matrix / blend)
-    direction = target - weights
-    slope = float(direction @ (1.0 - _gradient(matrix, blend)))
-    before = _objective(blend, weights)
+def _newton_step(problem: _Problem, point: _Point, stride: int) -> _Point:
+    """One constrained Newton step on the active set, shortened until the gap is halved or the
+    objective falls: who halves the gap needs no logarithms to know that it converges."""
+    weights, gradient = point.weights, point.gradient
+    active = _active_set(point)
+    target = np.zeros_like(weights)
+    target[active] = simplex_quadratic_optimum(
+        problem.hessian(active, point, stride), gradient[active], weights[active]
+    )
+    stepped = problem.at(target)
+    if stepped.gap <= HALF * point.gap:
+        return stepped
+    slope = float((target - weights) @ gradient)
+    before = problem.value(point)
     step = 1.0
     for _ in range(FULL_STEP_HALVINGS):
-        stepped = weights + step * direction if step < 1.0 else target
-        if _objective(stepped @ matrix, stepped) <= before + 0.1 * step * slope:
-            break
+        if problem.value(stepped) <= before + 0.1 * step * slope:
+            return stepped
         step /= 2.0
-    else:
-        # No room left for float64 along this direction: one step of expectation-maximisation
-        # (Dempster, Laird and Rubin 1977), which cannot make it worse.
-        stepped = weights * _gradient(matrix, blend)
-    return stepped / stepped.sum()
-
-
-def _objective(blend: np.ndarray, weights: np.ndarray) -> float:
-    if blend.min() <= 0:
-        return np.inf
-    return float(weights.sum() - np.mean(np.log(blend)))
-
-
-def _quadratic_optimum(ratio: np.ndarray) -> NDArray[np.float64]:
-    """argmin over v >= 0 of the objective's quadratic model, with `ratio` T / p (active, samples).
-
-    The model is v'Hv / 2 - v'(2a - 1) with H = ratio ratio' / N and a = mean(ratio): turned into
-    non-negative least squares by H's Cholesky factor, on a unit diagonal.
-    """
-    n_rows = ratio.shape[1]
-    hessian = ratio @ ratio.T / n_rows
-    scale = np.sqrt(np.diag(hessian))
-    unit = hessian / np.outer(scale, scale)
-    unit[np.diag_indices_from(unit)] += RIDGE * len(unit)
-    linear = (2.0 * ratio.mean(axis=1) - 1.0) / scale
-    factor = np.linalg.cholesky(unit)
-    solution, _ = nnls(factor.T, np.linalg.solve(factor, linear), maxiter=30 * len(unit))
-    return np.asarray(solution) / scale
+        stepped = problem.at(weights + step * (target - weights))
+    # No room left for float64 along this direction: one step of expectation-maximisation
+    # (Dempster, Laird and Rubin 1977), which without a pull cannot make it worse.
+    multiplied = weights * np.maximum(1.0 + weights @ gradient - gradient, 0.0)
+    return problem.at(multiplied / multiplied.sum())
 
 
 def _without_negligible(
-    matrix: np.ndarray, weights: np.ndarray, allowed_gap: float
+    problem: _Problem, weights: NDArray[np.float64], gap: float
 ) -> tuple[NDArray[np.float64], float]:
     """Drop tiny weights (each would cost a whole model at prediction time) if that is free."""
-    gap = _gap(_gradient(matrix, weights @ matrix))
     kept = np.where(weights < NEGLIGIBLE, 0.0, weights)
-    kept /= kept.sum()
-    kept_gap = _gap(_gradient(matrix, kept @ matrix))
-    return (kept, kept_gap) if kept_gap <= allowed_gap else (weights, gap)
+    if np.array_equal(kept, weights):
+        return weights, gap
+    point = problem.at(kept / kept.sum())
+    return (point.weights, point.gap) if point.gap <= max(gap, GAP) else (weights, gap)

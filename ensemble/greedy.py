@@ -1,162 +1,211 @@
 """Greedy selection with replacement.
 
 Caruana, Niculescu-Mizil, Crew and Ksikes, "Ensemble selection from libraries of models", ICML
-2004, section 2. The weights are those of the best prefix of the selection.
+2004: selection with replacement (section 2.1), sorted initialisation (2.2). The weights are those
+of the best prefix of the selection. M members, N rows, C classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import time
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.average import check_members, true_class_matrix
-from ensemble.metrics import LOG_LOSS, Metric, row_log_loss
+from ensemble.bags import NOBODY, Bag
+from ensemble.candidates import candidates, candidates_from_true_class
+from ensemble.metrics import LOG_LOSS, Metric
 
 DEFAULT_STEPS = 25
-MARGIN_SLACK = 1e-9  # rows decided by less than this are looked at again, rounding or not
+# Losses closer than this share of their size are the same: sums in another order differ by less.
+SAME = 1e-13
 
-# A bag of members selected so far is scored for every member as the next addition: (members,)
-# float64, smaller is better. `add` puts one in.
-Scores = NDArray[np.float64]
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """What was chosen, step by step. All scores are in-sample.
+
+    order    (steps,) int64: members in order of choice; fewer where the time ran out
+    scores   (steps,) float64: the metric's value of the mean after each step
+    length   of the best prefix: where the score is best; if several, the lowest log loss, then
+             the shortest
+    weights  (M,) float64: how often each was chosen in that prefix, divided by its length
+    """
+
+    order: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    length: int
+    weights: NDArray[np.float64]
+
+
+def greedy_selection(
+    probs: np.ndarray,
+    labels: np.ndarray,
+    metric: Metric,
+    *,
+    steps: int = DEFAULT_STEPS,
+    start: int = 0,
+    row_weights: np.ndarray | None = None,
+    time_limit_seconds: float | None = None,
+) -> Selection:
+    """Select `steps` times the member that helps the mean most.
+
+    `probs`: (M, N, C). `labels`: (N,). `start`: as many of the best members, one each, are the
+    first steps (they count in `steps`). `row_weights`: (N,) non-negative, None for all 1.
+    `time_limit_seconds`: stop after the step during which it ran out, at least one; the only
+    option with which the result depends on the machine.
+
+    The blend is in-sample never worse than the best single member. Among members that help
+    equally, those already chosen come first, then the lower log loss, then the lower index.
+    Log loss, and metrics of decisions, are compiled: the first call takes seconds more. Any other
+    metric is evaluated on the mean for every member and step.
+
+    Raises ValueError on a shape mismatch, an unknown label, what is no probability (NaN is none),
+    wrong row weights, or steps below 1.
+    """
+    check_options(steps, start, len(probs), time_limit_seconds)
+    bag = candidates(probs, labels, metric).bag(row_weights=row_weights)
+    return select(bag, steps=steps, start=start, time_limit_seconds=time_limit_seconds)
 
 
 def greedy_weights(
-    probs: np.ndarray, labels: np.ndarray, metric: Metric, *, steps: int = DEFAULT_STEPS
+    probs: np.ndarray,
+    labels: np.ndarray,
+    metric: Metric,
+    *,
+    steps: int = DEFAULT_STEPS,
+    start: int = 0,
+    row_weights: np.ndarray | None = None,
 ) -> NDArray[np.float64]:
-    """Select `steps` times the member that helps the mean most.
+    """The (M,) weights of `greedy_selection`."""
+    return greedy_selection(
+        probs, labels, metric, steps=steps, start=start, row_weights=row_weights
+    ).weights
 
-    `probs`: (members, samples, classes). `labels`: (samples,). Returns (members,) float64
-    weights: how often each was chosen in the best prefix, divided by its length. So the blend is
-    in-sample never worse than the best single member. Among members that help equally, those
-    already chosen come first, then the lower log loss, then the lower index; among prefixes the
-    lower log loss, then the shorter. Raises ValueError on a shape mismatch or any NaN.
-    """
-    check_members(probs, labels)
-    p_true = true_class_matrix(probs, labels)
-    if metric.from_true_class is not None:
-        return greedy_from_true_class(p_true, metric, steps=steps)
-    if metric.from_decisions is not None:
-        return _select(_DecisionBag(probs, labels, metric), p_true, steps)
-    return _select(_AnyBag(probs, labels, metric), p_true, steps)
+
+def select_from_true_class(
+    p_true: np.ndarray,
+    metric: Metric = LOG_LOSS,
+    *,
+    steps: int = DEFAULT_STEPS,
+    start: int = 0,
+    row_weights: np.ndarray | None = None,
+    time_limit_seconds: float | None = None,
+) -> Selection:
+    """`greedy_selection` for a metric that needs only `p_true` (M, N): the probability that each
+    member gives to each row's true class. Memory beside it: (N,) and (M, 64) float64. Raises
+    ValueError also for a metric that needs more."""
+    source = candidates_from_true_class(p_true, metric)
+    check_options(steps, start, len(p_true), time_limit_seconds)
+    bag = source.bag(row_weights=row_weights)
+    return select(bag, steps=steps, start=start, time_limit_seconds=time_limit_seconds)
 
 
 def greedy_from_true_class(
-    p_true: np.ndarray, metric: Metric = LOG_LOSS, *, steps: int = DEFAULT_STEPS
+    p_true: np.ndarray,
+    metric: Metric = LOG_LOSS,
+    *,
+    steps: int = DEFAULT_STEPS,
+    start: int = 0,
+    row_weights: np.ndarray | None = None,
 ) -> NDArray[np.float64]:
-    """`greedy_weights` for a metric that needs only `p_true` (members, samples): the probability
-    that each member gives to each row's true class."""
-    return _select(_TrueClassBag(p_true, metric), p_true, steps)
+    """The (M,) weights of `select_from_true_class`."""
+    return select_from_true_class(
+        p_true, metric, steps=steps, start=start, row_weights=row_weights
+    ).weights
 
 
-class _TrueClassBag:
-    def __init__(self, p_true: np.ndarray, metric: Metric) -> None:
-        if metric.from_true_class is None:
-            raise ValueError(f"{metric.name} needs more than the true class's probability")
-        self._value: Callable[[np.ndarray], float] = metric.from_true_class
-        self._metric = metric
-        self._p_true = p_true.astype(np.float64, copy=False)
-        self._sum = np.zeros(p_true.shape[1])
-        self._size = 0
-
-    def scores(self) -> Scores:
-        values = (self._value((self._sum + row) / (self._size + 1)) for row in self._p_true)
-        return np.array([self._metric.loss(value) for value in values])
-
-    def add(self, member: int) -> None:
-        self._sum += self._p_true[member]
-        self._size += 1
-
-
-class _DecisionBag:
-    """For metrics of the predicted class. A member cannot flip a row whose margin in the running
-    sum exceeds the most that the member could add to a rival: only the other rows are looked at.
-    """
-
-    def __init__(self, probs: np.ndarray, labels: np.ndarray, metric: Metric) -> None:
-        if metric.from_decisions is None:
-            raise ValueError(f"{metric.name} needs more than the predicted class")
-        self._value: Callable[[np.ndarray, np.ndarray, int], float] = metric.from_decisions
-        self._metric = metric
-        self._probs = probs
-        self._labels = labels
-        self._rows = np.arange(len(labels))
-        self._highest = probs.max(axis=2)
-        self._sum: np.ndarray = np.zeros(probs.shape[1:])
-        self._update()
-
-    def scores(self) -> Scores:
-        return np.array([self._score(member) for member in range(len(self._probs))])
-
-    def add(self, member: int) -> None:
-        self._sum += self._probs[member]
-        self._update()
-
-    def _update(self) -> None:
-        self._top = self._sum.argmax(axis=1)
-        if self._sum.shape[1] == 1:
-            self._margin = np.full(len(self._rows), np.inf)
-            return
-        best_two = np.partition(self._sum, -2, axis=1)[:, -2:]
-        self._margin = best_two[:, 1] - best_two[:, 0]
-
-    def _score(self, member: int) -> float:
-        gain = self._highest[member] - self._probs[member, self._rows, self._top]
-        open_rows = np.flatnonzero(self._margin <= gain + MARGIN_SLACK)
-        decided = self._top.copy()
-        together = self._sum[open_rows] + self._probs[member, open_rows]
-        decided[open_rows] = together.argmax(axis=1)
-        return self._metric.loss(self._value(self._labels, decided, self._sum.shape[1]))
+def select(
+    bag: Bag, *, steps: int, start: int = 0, time_limit_seconds: float | None = None
+) -> Selection:
+    """Fill an empty bag. Weights are of all M members, also where the bag takes only some."""
+    began = time.monotonic()
+    counts = np.zeros(bag.n_members, np.int64)
+    order: list[int] = []
+    losses: list[tuple[float, float]] = []
+    best_alone: list[int] = []
+    while len(order) < steps:
+        now = bag.losses()
+        if start and not order:
+            best_alone = _best_alone(bag, now, start)
+        position = best_alone.pop(0) if best_alone else _choose(bag, now, counts)
+        member = bag.members[position]
+        log_loss = bag.log_losses(bag.members[position : position + 1])[0]
+        losses.append((float(now[position]), float(log_loss)))
+        order.append(int(member))
+        counts[member] += 1
+        bag.add(int(member))
+        if time_limit_seconds is not None and time.monotonic() - began >= time_limit_seconds:
+            break
+    length = _best_prefix(losses)
+    chosen = np.bincount(order[:length], minlength=bag.n_members)
+    scores = np.array([bag.metric.loss(loss) for loss, _ in losses])  # its own inverse
+    return Selection(np.array(order), scores, length, chosen / length)
 
 
-class _AnyBag:
-    def __init__(self, probs: np.ndarray, labels: np.ndarray, metric: Metric) -> None:
-        self._probs, self._labels, self._metric = probs, labels, metric
-        self._sum: np.ndarray = np.zeros(probs.shape[1:])
-        self._size = 0
-
-    def scores(self) -> Scores:
-        means = ((self._sum + proba) / (self._size + 1) for proba in self._probs)
-        return np.array([self._metric.loss(self._metric(self._labels, mean)) for mean in means])
-
-    def add(self, member: int) -> None:
-        self._sum += self._probs[member]
-        self._size += 1
+def is_better(a: tuple[float, float], b: tuple[float, float]) -> bool:
+    """Whether (loss, log loss) `a` beats `b` by more than rounding: the log loss decides only
+    between equal losses. NaN counts as the worst."""
+    return _less(a[0], b[0]) or (not _less(b[0], a[0]) and _less(a[1], b[1]))
 
 
-def _select(
-    bag: _TrueClassBag | _DecisionBag | _AnyBag, p_true: np.ndarray, steps: int
-) -> NDArray[np.float64]:
+def lowest(losses: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Positions of the lowest of `losses` (m,) and of all that equal it but for rounding."""
+    ranked = np.where(np.isnan(losses), np.inf, losses)
+    low = ranked.min()
+    slack = SAME * abs(low) if np.isfinite(low) else 0.0
+    return np.flatnonzero(ranked <= low + slack)
+
+
+def best_by_log_loss(bag: Bag, positions: NDArray[np.int64], removed: int = NOBODY) -> int:
+    """Which of `positions` in `bag.members`, equal in the metric, has the lower log loss when
+    added, then the lower index."""
+    if len(positions) == 1:
+        return int(positions[0])
+    return int(positions[lowest(bag.log_losses(bag.members[positions], removed))[0]])
+
+
+def _less(a: float, b: float) -> bool:
+    a, b = (math.inf if math.isnan(x) else x for x in (a, b))
+    return a < b and not math.isclose(a, b, rel_tol=SAME)
+
+
+def _best_prefix(losses: list[tuple[float, float]]) -> int:
+    best = 0
+    for i in range(1, len(losses)):
+        if is_better(losses[i], losses[best]):
+            best = i
+    return best + 1
+
+
+def _choose(bag: Bag, losses: NDArray[np.float64], counts: NDArray[np.int64]) -> int:
+    tied = lowest(losses)
+    chosen = tied[counts[bag.members[tied]] > 0]
+    return best_by_log_loss(bag, chosen if len(chosen) else tied)
+
+
+def _best_alone(bag: Bag, losses: NDArray[np.float64], start: int) -> list[int]:
+    """Positions of the `start` best members, the best first; equals as everywhere."""
+    left = losses.copy()
+    best: list[int] = []
+    for _ in range(start):
+        best.append(best_by_log_loss(bag, np.setdiff1d(lowest(left), best)))
+        left[best[-1]] = np.inf
+    return best
+
+
+def check_options(
+    steps: int, start: int = 0, n_members: int = 1, time_limit_seconds: float | None = None
+) -> None:
+    """Raise ValueError for what cannot be selected by."""
     if steps < 1:
         raise ValueError(f"expected at least one step, got {steps}")
-    counts = np.zeros(len(p_true), dtype=np.int64)
-    p_sum = np.zeros(p_true.shape[1])
-    best: tuple[float, float] = (np.inf, np.inf)
-    best_counts = counts
-    for step in range(steps):
-        scores = bag.scores()
-        member = _choose(scores, counts, p_true, p_sum, step)
-        bag.add(member)
-        counts[member] += 1
-        p_sum += p_true[member]
-        score = (float(scores[member]), _mean_log_loss(p_sum / (step + 1)))
-        if score < best:
-            best, best_counts = score, counts.copy()
-    return best_counts / best_counts.sum()
-
-
-def _choose(
-    scores: Scores, counts: np.ndarray, p_true: np.ndarray, p_sum: np.ndarray, step: int
-) -> int:
-    tied = np.flatnonzero(scores == scores.min())
-    chosen = tied[counts[tied] > 0]
-    tied = chosen if len(chosen) else tied
-    if len(tied) == 1:
-        return int(tied[0])
-    losses = [_mean_log_loss((p_sum + p_true[member]) / (step + 1)) for member in tied]
-    return int(tied[int(np.argmin(losses))])
-
-
-def _mean_log_loss(p_true: np.ndarray) -> float:
-    return float(np.mean(row_log_loss(p_true)))
+    if not 0 <= start <= min(steps, n_members):
+        raise ValueError(
+            f"expected start from 0 to {min(steps, n_members)}, the fewer of steps and members, "
+            f"got {start}"
+        )
+    if time_limit_seconds is not None and not time_limit_seconds >= 0:
+        raise ValueError(f"expected time_limit_seconds of at least 0, got {time_limit_seconds}")

@@ -1,9 +1,10 @@
-"""Blend what a run directory holds, finished or still growing, and write its `blend.json`."""
+"""Blend what a run directory holds, finished or still growing, and write what came of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 
 import numpy as np
@@ -11,14 +12,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ensemble.blend import Blend, BlendSettings, Progress, fit_blend, write_blend
+from ensemble.analysis.decisions import model_rows
+from ensemble.analysis.inputs import BLEND as BLEND_NAME
+from ensemble.analysis.reliability_table import reliability_columns
+from ensemble.analysis.tables import BEFORE_CALIBRATION, FOLDER, as_table, write_analysis
+from ensemble.blend import BlendSettings, Fitted, Progress, fit_library, write_blend
 from ensemble.errors import BlendError
 from ensemble.files import Location
+from ensemble.library import Library, read_library
+from ensemble.methods import TRUE_CLASS_METHODS, by_simplicity
+from ensemble.metrics import get_metric
 from ensemble.predictions import Predictions
-from ensemble.store import OofStore, StoreMetadata
+from ensemble.rules import Rules
+from ensemble.store import OofStore, StoreMetadata, write_predictions
+from ensemble.true_class import read_true_class
 
 FOLDS_FILE = "folds.parquet"
 BLEND_FILE = "blend.json"
+BLEND_OOF_FILE = "blend_oof.parquet"
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +67,11 @@ def blend_run(
     *,
     n_folds: int,
     config_ids: Sequence[str] | None = None,
+    rules: Rules | None = None,
     progress: Progress | None = None,
-) -> Blend:
-    """Fit a blend of the complete members of `run` and write it to `run`/blend.json.
+) -> Fitted:
+    """Fit a blend of the complete members of `run`, and write it to `run`/blend.json and its
+    nested predictions to `run`/blend_oof.parquet.
 
     May run beside a search: only configurations of which all `n_folds` folds are stored count.
     `config_ids` names the members to use instead of all. Raises BlendError when none is complete,
@@ -70,15 +83,83 @@ def blend_run(
     table = read_fold_table(run / FOLDS_FILE)
     metadata = {name: store.metadata(name) for name in names}
     classes, fingerprint = _common(metadata)
-    members = {}
-    for number, name in enumerate(names, start=1):
-        say(f"reading member {number} of {len(names)}: {name}")
-        members[name] = _checked(name, store.read_member(name, table.ids.tolist()), table)
     groups = table.groups if any(group is not None for group in table.groups) else None
-    blend = fit_blend(members, classes, settings, groups=groups, progress=progress)
-    blend = replace(blend, data_fingerprint=fingerprint)
-    write_blend(run / BLEND_FILE, blend)
-    return blend
+    if needs_only_true_class(settings):
+        say(f"reading the true class's probabilities of {len(names)} members")
+        library = _true_class_library(store, names, classes, table, groups)
+    else:
+        library = read_library(
+            names,
+            _Reader(store, table, len(names), say),
+            classes,
+            groups=groups,
+            memory_bytes=settings.memory_bytes,
+        )
+    fitted = fit_library(library, settings, rules=rules, progress=progress)
+    fitted = replace(fitted, blend=replace(fitted.blend, data_fingerprint=fingerprint))
+    write_fitted(run, fitted)
+    return fitted
+
+
+def write_fitted(folder: Location, fitted: Fitted) -> None:
+    """`blend.json` and, where whole probabilities are known, `blend_oof.parquet`."""
+    predictions = fitted.nested_predictions()
+    if predictions is not None:
+        blend = fitted.blend
+        metrics = dict(blend.metrics["blend"])
+        metadata = StoreMetadata(
+            blend.classes, BLEND_NAME, {}, metrics, blend.data_fingerprint or ""
+        )
+        write_predictions(folder / BLEND_OOF_FILE, predictions, metadata)
+        write_analysis(folder / FOLDER, {BEFORE_CALIBRATION: _before_calibration(fitted)})
+    write_blend(folder / BLEND_FILE, fitted.blend)
+
+
+def _before_calibration(fitted: Fitted) -> pa.Table:
+    proba = fitted.before_calibration.proba
+    assert proba is not None  # kept wherever the blend's own are
+    labels = fitted.library.labels
+    columns = reliability_columns(labels, [model_rows(BLEND_NAME, proba, labels)])
+    return as_table(BEFORE_CALIBRATION, columns)
+
+
+def needs_only_true_class(settings: BlendSettings) -> bool:
+    """Whether one number a row and member is enough: log loss, weights of means, no calibration."""
+    return (
+        get_metric(settings.metric).from_true_class is not None
+        and not settings.calibrate
+        and settings.calibrate_blend == "none"
+        and not settings.groups
+        and set(by_simplicity(settings.methods)) <= set(TRUE_CLASS_METHODS)
+    )
+
+
+def _true_class_library(
+    store: OofStore,
+    names: Sequence[str],
+    classes: tuple[str, ...],
+    table: FoldTable,
+    groups: NDArray[np.object_] | None,
+) -> Library:
+    ordered = tuple(sorted(names))
+    labels, folds = table.labels.astype(np.int32), table.folds.astype(np.int16)
+    p_true = read_true_class(store, ordered, table.ids, labels, folds)
+    return Library(ordered, classes, table.ids, labels, folds, p_true, groups=groups)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads one member after the other, checked against the run's own fold table."""
+
+    store: OofStore
+    table: FoldTable
+    total: int
+    say: Progress
+    count: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def __call__(self, name: str) -> Predictions:
+        self.say(f"reading member {next(self.count)} of {self.total}: {name}")
+        return _checked(name, self.store.read_member(name, self.table.ids.tolist()), self.table)
 
 
 def _members(store: OofStore, n_folds: int, config_ids: Sequence[str] | None) -> list[str]:

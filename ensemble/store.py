@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from operator import itemgetter
 from typing import Literal
 
 import numpy as np
@@ -71,8 +72,19 @@ class OofStore:
 
     def folds(self, kind: Kind, config_id: str) -> list[int]:
         """The folds that are stored, ascending; [] where none is."""
-        names = (child.name for child in self._member_location(kind, config_id).list())
-        return sorted(int(match[1]) for match in map(FOLD_FILE.fullmatch, names) if match)
+        return [fold for fold, _ in self._stored(kind, config_id)]
+
+    def locations(self, kind: Kind, config_id: str) -> list[tuple[int, Location]]:
+        """Every stored fold of a configuration and its file, ascending. Raises BlendError, with
+        the nearest name, where none is stored."""
+        found = self._stored(kind, config_id)
+        if not found:
+            nearest = get_close_matches(config_id, self.config_ids(kind), n=1)
+            hint = f"; did you mean {nearest[0]}?" if nearest else ""
+            raise BlendError(
+                f"{self.run / kind}: no stored fold of configuration {config_id!r}{hint}"
+            )
+        return found
 
     def complete_members(self, n_folds: int) -> list[str]:
         """The configurations of which all of the folds 0 to n_folds - 1 are stored."""
@@ -85,7 +97,7 @@ class OofStore:
         Raises BlendError when a row is in two files, sits in the file of another fold, or (with
         `expected_ids`) is missing or unexpected.
         """
-        locations = self._locations("oof", config_id)
+        locations = self.locations("oof", config_id)
         parts = [self._read(config_id, where) for _, where in locations]
         for (fold, where), part in zip(locations, parts, strict=True):
             wrong = np.flatnonzero(part.folds != fold)
@@ -107,7 +119,7 @@ class OofStore:
     def read_test(self, config_id: str) -> list[Predictions]:
         """The test predictions of every fold's model, in fold order, all in the first one's order
         of ids."""
-        locations = self._locations("test", config_id)
+        locations = self.locations("test", config_id)
         parts = [self._read(config_id, where) for _, where in locations]
         aligned = []
         for (_, where), part in zip(locations, parts, strict=True):
@@ -120,7 +132,7 @@ class OofStore:
     def metadata(self, config_id: str) -> StoreMetadata:
         """What the first stored OOF fold says about the configuration (its metrics are that
         fold's). Reads no rows."""
-        _, where = self._locations("oof", config_id)[0]
+        _, where = self.locations("oof", config_id)[0]
         with where.open_input() as stream:
             try:
                 return decode_metadata(stream)
@@ -136,15 +148,11 @@ class OofStore:
             )
         return self.run / kind / f"{CONFIG_PREFIX}{config_id}"
 
-    def _locations(self, kind: Kind, config_id: str) -> list[tuple[int, Location]]:
-        folds = self.folds(kind, config_id)
-        if not folds:
-            nearest = get_close_matches(config_id, self.config_ids(kind), n=1)
-            hint = f"; did you mean {nearest[0]}?" if nearest else ""
-            raise BlendError(
-                f"{self.run / kind}: no stored fold of configuration {config_id!r}{hint}"
-            )
-        return [(fold, self.fold_location(kind, config_id, fold)) for fold in folds]
+    def _stored(self, kind: Kind, config_id: str) -> list[tuple[int, Location]]:
+        children = self._member_location(kind, config_id).list()
+        named = ((FOLD_FILE.fullmatch(child.name), child) for child in children)
+        found = {int(match[1]): child for match, child in named if match}
+        return sorted(found.items(), key=itemgetter(0))
 
     def _read(self, config_id: str, where: Location) -> Predictions:
         predictions, metadata = read_predictions(where)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from ensemble.errors import BlendError
-from ensemble.predictions import UNKNOWN_LABEL, Predictions
+from ensemble.predictions import ROUNDING, UNKNOWN_LABEL, Predictions
 
 VERSION = 1
 VERSION_KEY = b"foldblend.version"
@@ -21,6 +22,9 @@ CONFIG_ID_KEY = b"foldblend.config_id"
 CONFIGURATION_KEY = b"foldblend.configuration"
 METRICS_KEY = b"foldblend.metrics"
 FINGERPRINT_KEY = b"foldblend.data_fingerprint"
+
+TRUE_CLASS_COLUMNS = ("id", "label", "fold", "p_true")  # all that log loss asks for
+KEY_COLUMNS = ("id", "label", "fold")  # the same in the files of every member
 
 
 @dataclass(frozen=True)
@@ -64,16 +68,68 @@ def encode(predictions: Predictions, metadata: StoreMetadata) -> bytes:
             f"(one a class), got {predictions.n_classes}"
         )
     flat = pa.array(predictions.proba.reshape(-1))
-    table = pa.table(
-        [
-            pa.array(predictions.ids, pa.string()),
-            pa.array(predictions.labels),
-            pa.array(predictions.folds),
-            pa.array(predictions.p_true, mask=predictions.labels == UNKNOWN_LABEL),
-            pa.FixedSizeListArray.from_arrays(flat, type=schema(n_classes).field("proba").type),
-        ],
-        schema=schema(n_classes).with_metadata(_metadata_items(metadata)),
+    columns = [
+        pa.array(predictions.ids, pa.string()),
+        pa.array(predictions.labels),
+        pa.array(predictions.folds),
+        pa.array(predictions.p_true, mask=predictions.labels == UNKNOWN_LABEL),
+        pa.FixedSizeListArray.from_arrays(flat, type=schema(n_classes).field("proba").type),
+    ]
+    return _parquet(columns, schema(n_classes), metadata)
+
+
+def encode_true_class(
+    ids: NDArray[np.object_],
+    labels: NDArray[np.integer],
+    folds: NDArray[np.integer],
+    p_true: NDArray[np.floating],
+    metadata: StoreMetadata,
+) -> bytes:
+    """One Parquet file of the same version without the column `proba`: enough for log loss, at
+    a hundredth of the size for 100 classes. All arrays are (N,); `p_true` counts only where the
+    label is known. Raises BlendError for ids that are not each once, unequal lengths, a label
+    that is no class and a probability outside 0 to 1.
+    """
+    lengths = {len(ids), len(labels), len(folds), len(p_true)}
+    if len(lengths) > 1 or len(set(ids)) < len(ids):
+        raise BlendError(
+            f"configuration {metadata.config_id}: expected as many ids (each once), labels, folds "
+            f"and probabilities, got {len(set(ids))} ids in {len(ids)} rows, {len(labels)} "
+            f"labels, {len(folds)} folds and {len(p_true)} probabilities"
+        )
+    beyond = np.flatnonzero((labels < UNKNOWN_LABEL) | (labels >= len(metadata.classes)))
+    if len(beyond):
+        raise BlendError(
+            f"id {ids[beyond[0]]!r}: expected a label from -1 (unknown) to "
+            f"{len(metadata.classes) - 1}, got {labels[beyond[0]]}"
+        )
+    known = labels != UNKNOWN_LABEL
+    values = np.where(known, p_true, 0.0).astype(np.float32)
+    check_p_true(values, ids)
+    columns = [
+        pa.array(ids, pa.string()),
+        pa.array(labels, pa.int32()),
+        pa.array(folds, pa.int16()),
+        pa.array(values, mask=~known),
+    ]
+    without = pa.schema([schema(1).field(name) for name in TRUE_CLASS_COLUMNS])
+    return _parquet(columns, without, metadata)
+
+
+def check_p_true(values: NDArray[np.float32], ids: NDArray[np.object_] | pa.Array) -> None:
+    """Raise BlendError, naming the id, unless every one of `values` (N,) is from 0 to 1."""
+    low, high = (values.min(), values.max()) if len(values) else (0.0, 0.0)
+    if low >= -ROUNDING and high <= 1 + ROUNDING:  # NaN anywhere makes both NaN
+        return
+    row = int(np.flatnonzero(~((values >= -ROUNDING) & (values <= 1 + ROUNDING)))[0])
+    raise BlendError(
+        f"id {str(ids[row])!r}: expected a p_true from 0 to 1 where the label is known, "
+        f"got {values[row]}"
     )
+
+
+def _parquet(columns: list[pa.Array], layout: pa.Schema, metadata: StoreMetadata) -> bytes:
+    table = pa.table(columns, schema=layout.with_metadata(_metadata_items(metadata)))
     out = BytesIO()
     # Probabilities hardly shrink: compressing them costs more reading time than it saves disk.
     compression = {"id": "zstd", "label": "zstd", "fold": "zstd"}
@@ -89,14 +145,11 @@ def decode(data: bytes) -> tuple[Predictions, StoreMetadata]:
     try:
         table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise _damaged(error) from error
+        raise damaged(error) from error
     metadata = _parse_metadata(table.schema)
-    _check_columns(table.schema, len(metadata.classes))
-    empty = next(
-        (name for name in ("id", "label", "fold", "proba") if _has_null(table, name)), None
-    )
-    if empty:
-        raise BlendError(f"expected a value in every row of column {empty!r}, got a null")
+    _check_probabilities_stored(table.schema)
+    check_columns(table.schema, len(metadata.classes))
+    check_no_null(table, ("id", "label", "fold", "proba"))
     predictions = Predictions(
         table["id"].to_numpy(zero_copy_only=False),
         table["label"].to_numpy(),
@@ -111,17 +164,21 @@ def decode_metadata(source: pa.NativeFile) -> StoreMetadata:
     try:
         found = pq.read_schema(source)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise _damaged(error) from error
+        raise damaged(error) from error
     return _parse_metadata(found)
 
 
-def _damaged(error: Exception) -> BlendError:
+def damaged(error: Exception) -> BlendError:
+    """What to raise where pyarrow cannot read the bytes."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return BlendError(f"expected a whole Parquet file, got damaged data ({reason}); write it again")
 
 
-def _has_null(table: pa.Table, column: str) -> bool:
-    return bool(table[column].null_count)
+def check_no_null(table: pa.Table, columns: Sequence[str]) -> None:
+    """Raise BlendError unless these columns have a value in every row."""
+    for name in columns:
+        if table[name].null_count:
+            raise BlendError(f"expected a value in every row of column {name!r}, got a null")
 
 
 def _values(column: pa.ChunkedArray) -> np.ndarray:
@@ -147,7 +204,7 @@ def _metadata_items(metadata: StoreMetadata) -> dict[bytes, bytes]:
 
 def _parse_metadata(found: pa.Schema) -> StoreMetadata:
     items = found.metadata or {}
-    _check_version(items.get(VERSION_KEY))
+    check_version(items.get(VERSION_KEY))
     try:
         return StoreMetadata(
             classes=tuple(json.loads(items[CLASSES_KEY])),
@@ -164,7 +221,8 @@ def _parse_metadata(found: pa.Schema) -> StoreMetadata:
         raise BlendError(f"expected JSON in the foldblend metadata, got {error}") from error
 
 
-def _check_version(text: bytes | None) -> None:
+def check_version(text: bytes | None) -> None:
+    """Raise BlendError unless `text`, the file's foldblend.version, is one that we can read."""
     if text is None:
         raise BlendError("expected an OOF store file, got Parquet without foldblend.version")
     if not text.isdigit() or int(text) < 1:
@@ -175,12 +233,24 @@ def _check_version(text: bytes | None) -> None:
         )
 
 
-def _check_columns(found: pa.Schema, n_classes: int) -> None:
-    for field in schema(n_classes):
-        if field.name not in found.names:
+def check_columns(found: pa.Schema, n_classes: int, names: Sequence[str] | None = None) -> None:
+    """Raise BlendError unless these columns (None: all of version 1) are there with their types.
+    Other programs may write ids as large strings, and columns of their own beside ours."""
+    expected = schema(n_classes)
+    for name in names or expected.names:
+        if name not in found.names:
             raise BlendError(
-                f"expected the column {field.name!r}, got {', '.join(map(repr, found.names))}"
+                f"expected the column {name!r}, got {', '.join(map(repr, found.names))}"
             )
-        actual = found.field(field.name).type
-        if actual != field.type and (field.name, actual) != ("id", pa.large_string()):
-            raise BlendError(f"column {field.name!r}: expected {field.type}, got {actual}")
+        actual, wanted = found.field(name).type, expected.field(name).type
+        if actual != wanted and (name, actual) != ("id", pa.large_string()):
+            raise BlendError(f"column {name!r}: expected {wanted}, got {actual}")
+
+
+def _check_probabilities_stored(found: pa.Schema) -> None:
+    if "proba" not in found.names and "p_true" in found.names:
+        raise BlendError(
+            "expected the column 'proba', got only the true class's probability (p_true): that "
+            "blends by log_loss without calibration, by methods that average; other metrics and "
+            "methods need every class's probability"
+        )

@@ -16,6 +16,34 @@ Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 FolderName = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=100)]
 MetricName = Literal["log_loss", "accuracy", "macro_f1"]
+# Of a blend, also any scikit-learn scorer: sklearn:f1_weighted.
+BlendMetricName = (
+    Literal[
+        "log_loss",
+        "accuracy",
+        "macro_f1",
+        "balanced_accuracy",
+        "quadratic_kappa",
+        "auc",
+        "brier",
+        "ece",
+    ]
+    | Annotated[str, Field(pattern=r"^(top_[1-9]\d*_accuracy|sklearn:\w+)$")]
+)
+BlendMethodName = Literal[
+    "auto",
+    "best_single",
+    "equal",
+    "log_mean",
+    "rank_mean",
+    "vote",
+    "convex",
+    "greedy",
+    "bagged",
+    "swap",
+    "class_mean",
+    "stacking",
+]
 
 
 class Frozen(BaseModel):
@@ -218,19 +246,35 @@ class SearchConfig(Frozen):
 
 
 class BlendConfig(Frozen):
-    """How the members are combined. `bootstrap`: resamples for the confidence intervals."""
+    """How the members are combined.
 
-    metric: MetricName = "log_loss"
-    methods: tuple[Literal["equal", "greedy", "convex"], ...] = ("equal", "greedy", "convex")
+    methods          which compete; the simplest that is within one standard error of the best is
+                     taken. `auto` stands for equal, log_mean, convex and greedy
+    calibrate        a temperature for every member before blending
+    calibrate_blend  for the blend after: none, temperature, or vector scaling
+    groups           second blends within groups of classes: lists of class names, or `auto`
+    l2               pull of convex weights to equal ones, in nats
+    bootstrap        resamples for the confidence intervals
+    refits           of the weights on resampled rows, to show how stable they are
+    explain          score the blend again without each member
+    """
+
+    metric: BlendMetricName = "log_loss"
+    methods: tuple[BlendMethodName, ...] = ("auto",)
     calibrate: bool = True
+    calibrate_blend: Literal["none", "temperature", "vector"] = "temperature"
+    groups: tuple[tuple[str, ...], ...] | Literal["auto"] = ()
     greedy_steps: PositiveInt = 25
+    l2: Annotated[float, Field(ge=0.0)] = 0.0
     bootstrap: Annotated[int, Field(ge=0, le=100_000)] = 2000
     confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
+    refits: Annotated[int, Field(ge=0, le=1000)] = 20
+    explain: bool = True
 
     @model_validator(mode="after")
     def _has_a_method(self) -> BlendConfig:
         if not self.methods:
-            raise ValueError("methods must name at least one of equal, greedy, convex")
+            raise ValueError("methods must name at least one way to combine members, or auto")
         return self
 
 

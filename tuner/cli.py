@@ -114,28 +114,147 @@ def status(
 
 @app.command()
 def blend(
-    run: Run,
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="A run directory; or several, or OOF files of other programs (npy with csv, wide "
+            "CSV or Parquet), or a folder of them.",
+        ),
+    ],
     metric: Annotated[
-        str | None, typer.Option(help="log_loss, accuracy or macro_f1 (default: the run's).")
+        str | None,
+        typer.Option(
+            help="log_loss, accuracy, macro_f1, balanced_accuracy, top_5_accuracy, "
+            "quadratic_kappa, auc, brier, ece, or sklearn:SCORER (default: the run's)."
+        ),
     ] = None,
     method: Annotated[
-        list[str] | None, typer.Option(help="equal, greedy or convex; may be given several times.")
+        list[str] | None,
+        typer.Option(
+            help="auto, best_single, equal, log_mean, rank_mean, vote, convex, greedy, bagged, "
+            "swap, class_mean or stacking; several compete."
+        ),
     ] = None,
+    calibrate: Annotated[
+        str | None, typer.Option(help="Of the blend: none, temperature or vector.")
+    ] = None,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(help="Classes with a second blend of their own: 403,404 or auto."),
+    ] = None,
+    rules: Annotated[
+        str | None,
+        typer.Option(
+            help="Overrides after the blend: a CSV or Parquet of id, class[, probability]"
+            "[, strength]."
+        ),
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="What each member adds.")] = False,
+    submission: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the test predictions here (CSV).")
+    ] = None,
+    probabilities: Annotated[
+        bool | None,
+        typer.Option(
+            "--probabilities/--classes", help="What -o holds for files of other programs."
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="Table of id, label[, fold][, group][, weight] for other programs' OOF."),
+    ] = None,
+    test: Annotated[
+        list[str] | None, typer.Option(help="Test predictions, matched to members by name.")
+    ] = None,
+    id_column: Annotated[str | None, typer.Option(help="Its name in the tables.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Its name in the tables.")] = None,
+    fold_column: Annotated[str | None, typer.Option(help="Its name in the tables.")] = None,
+    group_column: Annotated[str | None, typer.Option(help="Its name in the tables.")] = None,
+    weight_column: Annotated[str | None, typer.Option(help="Its name in the tables.")] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Folds to make where no table has any (default 5).")
+    ] = None,
+    normalise: Annotated[
+        bool, typer.Option("--normalise", help="Divide rows that do not sum to 1 by their sum.")
+    ] = False,
+    folder: Annotated[
+        Path, typer.Option("--to", help="Where blend.json goes for several sources.")
+    ] = Path("blend"),
 ) -> None:
-    """Fit the ensemble on the out-of-fold probabilities of a finished or running search."""
-    from search_spaces.config import BlendConfig
-    from search_spaces.validation import validate
-    from tuner.finish import blend_stored, require_members, save_ledger
-    from tuner.replayed import read_run
-    from tuner.summary import print_blend
+    """Fit the ensemble on out-of-fold probabilities: of a run, of several, or of any program.
 
-    stored = read_run(run)
-    require_members(stored)
-    changes = {"metric": metric, "methods": method}
-    wanted = stored.config.blend.model_dump() | {k: v for k, v in changes.items() if v}
-    save_ledger(stored)
-    fitted = blend_stored(stored, validate(BlendConfig, wanted, "blend"))
-    print_blend(_console(), stored, fitted)
+    [bold]foldblend blend runs/cars --metric accuracy --explain[/bold]
+
+    [bold]foldblend blend runs/a runs/b -o submission.csv[/bold]
+
+    [bold]foldblend blend oof/ --labels train.csv --test test/ -o submission.csv[/bold]
+
+    May run while the search goes on. The nested score is the one to believe: no row is predicted
+    by weights that have seen its label.
+    """
+    from ensemble.sources.gather import GatherOptions
+    from tuner.blend_command import BlendRequest, blend_gathered, blend_run_request
+    from tuner.summary import print_blend, print_gathered
+
+    given = {
+        "labels": labels,
+        "test": tuple(test or ()),
+        "id_column": id_column,
+        "label_column": label_column,
+        "fold_column": fold_column,
+        "group_column": group_column,
+        "weight_column": weight_column,
+        "folds": folds,
+        "normalise": normalise,
+    }
+    changes = {
+        "metric": metric,
+        "methods": method,
+        "calibrate_blend": calibrate,
+        "groups": _groups(group),
+        "explain": explain or None,
+    }
+    request = BlendRequest(
+        sources=tuple(sources),
+        changes={name: value for name, value in changes.items() if value},
+        gather=GatherOptions(**{name: value for name, value in given.items() if value}),
+        rules=rules,
+        submission=submission,
+        probabilities=probabilities,
+        folder=folder,
+    )
+    console = _console()
+    if request.is_one_run:
+        blended = blend_run_request(request, console)
+        print_blend(console, blended, explain=explain)
+    else:
+        print_gathered(console, blend_gathered(request, console), explain=explain)
+
+
+def _groups(given: list[str] | None) -> list[list[str]] | str | None:
+    if not given:
+        return None
+    return "auto" if given == ["auto"] else [one.split(",") for one in given]
+
+
+@app.command()
+def report(
+    run: Run,
+    open_page: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+) -> None:
+    """Write report.html: one page, without any other file, that shows why the ensemble is what it
+    is; and the tables behind it as Parquet in analysis/."""
+    from tuner.progress import saying
+    from tuner.replayed import read_run
+    from tuner.report_command import report_run
+
+    console = _console()
+    with saying(console) as say:
+        page = report_run(read_run(run), say)
+    console.print(f"report -> {page}", highlight=False, soft_wrap=True)
+    if open_page:
+        typer.launch(str(page))
 
 
 @app.command()

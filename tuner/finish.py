@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ensemble.blend import Blend, BlendSettings
+from ensemble.blend import Blend, BlendSettings, Progress
 from ensemble.files import Location
+from ensemble.rules import Rules
 from ensemble.run import blend_run
 from ensemble.store import OofStore
-from search_spaces.config import BlendConfig, RunConfig
+from search_spaces.config import BlendConfig
 from trainables.folds import read_test_table
 from trainables.seeds import derive_seed
 from trainables.submission import write_submission
@@ -21,41 +22,44 @@ from tuner.race import PROBE_FOLD
 from tuner.replayed import StoredRun
 
 
-def blend_settings(config: RunConfig, chosen: BlendConfig | None = None) -> BlendSettings:
+def blend_settings(blend: BlendConfig, *, seed: int, probe_fold: int) -> BlendSettings:
     """The typed `blend` group as the blend's own settings."""
-    blend = chosen or config.blend
     return BlendSettings(
-        metric=blend.metric,
-        methods=tuple(blend.methods),
-        calibrate=blend.calibrate,
-        greedy_steps=blend.greedy_steps,
-        bootstrap=blend.bootstrap,
-        confidence=blend.confidence,
-        seed=derive_seed(config.seed, "blend"),
-        probe_fold=PROBE_FOLD,
+        **blend.model_dump(),
+        seed=derive_seed(seed, "blend"),
+        probe_fold=probe_fold,
     )
 
 
-def blend_stored(stored: StoredRun, chosen: BlendConfig | None = None) -> Blend:
-    """Fit on the members complete so far, write `blend.json` and, where there is a test set, the
-    submission. BlendError where no member is complete."""
-    blend = blend_run(
+def blend_stored(
+    stored: StoredRun,
+    chosen: BlendConfig | None = None,
+    *,
+    rules: Rules | None = None,
+    say: Progress | None = None,
+) -> Blend:
+    """Fit on the members complete so far, write `blend.json`, the nested predictions and, where
+    there is a test set, the submission. BlendError where no member is complete."""
+    config = stored.config
+    fitted = blend_run(
         stored.directory.root,
-        blend_settings(stored.config, chosen),
-        n_folds=stored.config.folds.k,
+        blend_settings(chosen or config.blend, seed=config.seed, probe_fold=PROBE_FOLD),
+        n_folds=config.folds.k,
+        rules=rules,
+        progress=say,
     )
-    write_run_submission(stored, blend)
-    return blend
+    write_run_submission(stored, fitted.blend, rules)
+    return fitted.blend
 
 
-def write_run_submission(stored: StoredRun, blend: Blend) -> bool:
+def write_run_submission(stored: StoredRun, blend: Blend, rules: Rules | None = None) -> bool:
     """`submission.csv` from the stored test probabilities; False where there is no test set."""
     directory, form = stored.directory, stored.record.submission
     if form is None or not directory.test_table.exists():
         return False
     store = OofStore(directory.root)
     used = [member.config_id for member in blend.used_members]
-    predictions = blend.predict({one: store.read_test(one) for one in used})
+    predictions = blend.predict({one: store.read_test(one) for one in used}, rules)
     order = read_test_table(directory.test_table).ids
     with _as_local_file(directory.submission) as path:
         write_submission(

@@ -158,3 +158,13 @@ def steps(console: Console) -> Iterator[Callable[[str], Callable[[int, int], Non
 
     with progress:
         yield step
+
+
+@contextmanager
+def saying(console: Console) -> Iterator[Callable[[str], None]]:
+    """One line that says what is being done; nothing off a terminal."""
+    if not console.is_terminal:
+        yield lambda text: None
+        return
+    with console.status("") as status:
+        yield lambda text: status.update(Text(text))

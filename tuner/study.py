@@ -23,10 +23,11 @@ from tuner.journal import Journal, Record
 from tuner.ledger import LedgerKeeper
 from tuner.local import run_in_process
 from tuner.prepare import max_epochs, prepare, refuse_existing, run_directory_of
-from tuner.progress import DecisionLog, LiveTable, steps
+from tuner.progress import DecisionLog, LiveTable, saying, steps
 from tuner.proposals import Proposals
 from tuner.race import Status
 from tuner.replayed import StoredRun, read_run, spent_seconds
+from tuner.report_command import report_run
 from tuner.rules import rules_of
 from tuner.run_directory import RunDirectory, exclusive
 
@@ -105,8 +106,16 @@ def _race_and_blend(
     save_ledger(stored)
     if conductor.fatal:
         raise UserError(conductor.fatal.message)
-    blend = blend_stored(stored) if stored.race.members else None
-    return Outcome(stored, blend, conductor.stopped, logs)
+    return Outcome(stored, _blend_and_report(stored, console), conductor.stopped, logs)
+
+
+def _blend_and_report(stored: StoredRun, console: Console) -> Blend | None:
+    if not stored.race.members:
+        return None
+    with saying(console) as say:
+        blend = blend_stored(stored, say=say)
+        report_run(stored, say)
+    return blend
 
 
 def _race_on_ray(study: Study, run: RunDirectory, console: Console) -> tuple[Conductor, str]:

@@ -16,10 +16,11 @@ from tuner.journal import decisions_of
 from tuner.progress import describe_decision, stamp
 from tuner.replayed import StoredRun
 from tuner.standings import is_optimistic
-from tuner.view import blend_view, leaderboard, race_view
+from tuner.view import blend_view, leaderboard, members_view, race_view
 
 if TYPE_CHECKING:
     from trainables.bundle import Bundle
+    from tuner.blend_command import Blended
     from tuner.study import Outcome
 
 LEADERBOARD_ROWS = 20
@@ -57,13 +58,37 @@ def print_status(console: Console, stored: StoredRun) -> None:
     _print_files(console, stored)
 
 
-def print_blend(console: Console, stored: StoredRun, blend: Blend) -> None:
-    """Members with their weights, and the honest score."""
+def print_blend(console: Console, blended: Blended, *, explain: bool = False) -> None:
+    """A run's members with their weights, and the honest score."""
+    stored, blend = blended.stored, blended.blend
+    assert stored is not None  # files of other programs go to `print_gathered`
     _section(console, "leaderboard")
     console.print(leaderboard(stored.race, stored.configurations, blend, LEADERBOARD_ROWS))
+    if explain:
+        _section(console, "what each member adds")
+        console.print(members_view(blend))
     _print_ensemble(console, stored, blend, f"the ensemble of {len(blend.members)} members")
     _print_files(console, stored)
+    _print_written(console, blended)
     _next_is_export(console, stored)
+
+
+def print_gathered(console: Console, blended: Blended, *, explain: bool = False) -> None:
+    """Members from anywhere with their weights, and the honest score."""
+    for note in blended.notes:
+        console.print(f"[yellow]note:[/yellow] {escape(note)}", highlight=False, soft_wrap=True)
+    blend = blended.blend
+    _section(console, "members" if not explain else "what each member adds")
+    console.print(members_view(blend, explain=explain))
+    _section(console, f"the ensemble of {len(blend.members)} members")
+    console.print(blend_view(blend))
+    _section(console, "where everything lies")
+    _print_written(console, blended)
+
+
+def _print_written(console: Console, blended: Blended) -> None:
+    for path, what in blended.written:
+        console.print(f"  {escape(path):<22} {what}", highlight=False, soft_wrap=True)
 
 
 def print_bundle(console: Console, bundle: Bundle, output: Path) -> None:
@@ -116,6 +141,9 @@ def _print_files(console: Console, stored: StoredRun) -> None:
         ("weights", "models, safetensors"),
         ("fold_runs.parquet", "every fold run, and why it ended"),
         ("blend.json", "weights, temperatures, scores"),
+        ("blend_oof.parquet", "the ensemble's nested predictions"),
+        ("analysis", "confusions, agreement, suspicious labels: Parquet"),
+        ("report.html", "the page that shows why"),
         ("submission.csv", "predictions for the test images"),
         ("dropped.csv", "images that were left out"),
         ("search.log", "every decision with its time"),

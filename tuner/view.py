@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ensemble.blend_value import Blend, Score
+from ensemble.blend_value import Blend, BlendMember, Score
 from tuner.race import Race
 from tuner.standings import ConfigurationRow, Totals, backbone_rows, configuration_rows, totals
 
@@ -99,6 +99,39 @@ def blend_view(blend: Blend) -> RenderableType:
             _with_interval(score.without_probe_fold),
         )
     return Group(table, Text(_difference(blend)), Text(_method(blend), style="dim"))
+
+
+def members_view(blend: Blend, *, explain: bool = True) -> RenderableType:
+    """Every member with its weight; with `explain` what it adds: the blend's score without it, how
+    stable its weight is, and the share of rows that it alone gets right."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("member", no_wrap=True)
+    names = [f"{blend.metric}", "temperature", "weight"]
+    if explain:
+        names += ["5 to 95 % of refits", "used", f"{blend.metric} without it", "only it is right"]
+    for name in names:
+        table.add_column(name, justify="right")
+    for member in blend.members:
+        cells = [number(member.score), f"{member.temperature:.2f}", f"{member.weight:.3f}"]
+        if explain:
+            cells += _explained(member)
+        table.add_row(Text(member.config_id), *cells)
+    if not explain:
+        return table
+    notes = Text(
+        "without it: the same method fitted again, nested; refits: on resampled rows", style="dim"
+    )
+    return Group(table, notes)
+
+
+def _explained(member: BlendMember) -> list[str]:
+    stable = member.stability
+    return [
+        "-" if stable is None else f"{stable.low:.3f} to {stable.high:.3f}",
+        "-" if stable is None else f"{stable.used * 100:.0f} %",
+        number(member.without),
+        "-" if member.only_right is None else f"{member.only_right * 100:.2f} %",
+    ]
 
 
 def short(backbone: str) -> str:
@@ -220,7 +253,21 @@ def _difference(blend: Blend) -> str:
 
 def _method(blend: Blend) -> str:
     tried = ", ".join(f"{one.name} {one.nested:.4f}" for one in blend.methods)
-    return (
-        f"weights by {blend.method} (nested {blend.metric}: {tried}); "
-        f"in-sample {blend.in_sample:.4f}; {blend.n_rows} rows, {blend.n_folds} folds"
-    )
+    lines = [
+        f"method {blend.choice or blend.method} (nested {blend.metric}: {tried})",
+        f"in-sample {blend.in_sample:.4f}; {blend.n_rows} rows, {blend.n_folds} folds",
+    ]
+    if len(blend.stages) > 1:
+        steps = ", ".join(f"{one.name} {one.nested:.4f}" for one in blend.stages)
+        lines.append(f"nested {blend.metric} as it is built: {steps}")
+    if blend.rules:
+        lines.append(
+            f"rules touch {blend.rules.rows} labelled rows and earned a trust of "
+            f"{blend.rules.trust:.2f}"
+        )
+    if blend.metric != "log_loss" and "log_loss" in blend.metrics.get("blend", {}):
+        lines.append(
+            f"chosen for {blend.metric}: its log loss is {blend.metrics['blend']['log_loss']:.4f}, "
+            f"the best single member's {blend.metrics['best_single']['log_loss']:.4f}"
+        )
+    return "\n".join(lines)

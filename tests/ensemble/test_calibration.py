@@ -1,140 +1,99 @@
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize_scalar
 
-from ensemble.calibration import apply_temperature, fit_temperature
+from ensemble import calibration, temperature
+from ensemble.calibration import NO_CALIBRATION, Calibration, CalibrationKind, fit_calibration
 from ensemble.metrics import LOG_LOSS
+from ensemble.temperature import apply_temperature, fit_temperature
+from ensemble.vector_scaling import apply_vector_scaling, fit_vector_scaling
 from tests.ensemble.made import member_probabilities
 
-sizes = given(
-    seed=st.integers(0, 2**32 - 1),
-    rows=st.integers(1, 80),
-    classes=st.integers(2, 6),
-    zeros=st.booleans(),
-)
-
-
-def loss(proba: np.ndarray, labels: np.ndarray, temperature: float) -> float:
-    logits = np.log(np.maximum(proba.astype(np.float64), 1e-12)) / temperature
-    top = logits.max(axis=1, keepdims=True)
-    total = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
-    return float(np.mean(total - logits[np.arange(len(labels)), labels]))
-
-
-@settings(deadline=None, max_examples=100)
-@sizes
-def test_no_temperature_within_the_bounds_is_better(
-    seed: int, rows: int, classes: int, zeros: bool
-) -> None:
-    probs, labels, _ = member_probabilities(seed, 1, rows, classes, zeros=zeros)
-    fitted = fit_temperature(probs[0], labels)
-    assert 0.05 <= fitted <= 20.0
-    best = loss(probs[0], labels, fitted)
-    for rival in (1.0, 0.05, 20.0, fitted * 1.02, fitted / 1.02, *np.geomspace(0.05, 20, 15)):
-        if 0.05 <= rival <= 20.0:
-            assert best <= loss(probs[0], labels, rival) + 1e-7
-
-
-@pytest.mark.parametrize("rows", [30, 5000])
-def test_the_temperature_is_that_of_a_general_solver(rows: int) -> None:
-    for seed in range(4):
-        probs, labels, _ = member_probabilities(seed, 1, rows, 4)
-        solved = minimize_scalar(
-            lambda s, p=probs[0], y=labels: loss(p, y, float(np.exp(s))),
-            bounds=(np.log(0.05), np.log(20)),
-            method="bounded",
-            options={"xatol": 1e-10},
-        )
-        assert fit_temperature(probs[0], labels) == pytest.approx(np.exp(solved.x), rel=1e-5)
-
-
-def test_a_known_overconfidence_is_found() -> None:
-    rng = np.random.default_rng(0)
-    logits = rng.normal(size=(20_000, 4)) * 2
-    calibrated = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    labels = (calibrated.cumsum(axis=1) > rng.random((20_000, 1))).argmax(axis=1)
-    sharpened = apply_temperature(calibrated, 0.4)
-    assert fit_temperature(calibrated, labels) == pytest.approx(1.0, abs=0.03)
-    assert fit_temperature(sharpened, labels) == pytest.approx(2.5, abs=0.08)
-
-
-def test_worked_value() -> None:
-    # Right in 3 of 4 rows at 90 % certainty: the best certainty is 75 %, ln 9 / T = ln 3.
-    proba = np.tile([0.9, 0.1], (4, 1))
-    assert fit_temperature(proba, np.array([0, 0, 0, 1])) == pytest.approx(2.0, abs=1e-6)
-    np.testing.assert_allclose(apply_temperature(proba, 2.0)[0], [0.75, 0.25])
-
-
-def test_exact_zeros_and_ones_are_no_obstacle() -> None:
-    certain = np.eye(3)[[0, 1, 2, 0]]
-    assert fit_temperature(certain, np.array([0, 1, 2, 0])) == 1.0
-    half_wrong = fit_temperature(certain, np.array([0, 1, 0, 1]))
-    assert half_wrong > 5.0
-    tempered = apply_temperature(certain, half_wrong)
-    assert np.all(np.isfinite(tempered))
-    assert LOG_LOSS(np.array([0, 1, 0, 1]), tempered) < 2.0
-
-
-def test_the_bounds_are_reached_and_kept() -> None:
-    proba = np.array([[0.6, 0.4], [0.7, 0.3]])
-    assert fit_temperature(proba, np.array([1, 1])) == 20.0
-    low = fit_temperature(proba, np.array([0, 0]))
-    assert 0.05 <= low <= 0.051
-
-
-def test_where_nothing_can_be_gained_the_temperature_is_one() -> None:
-    assert fit_temperature(np.full((5, 4), 0.25), np.array([0, 1, 2, 3, 0])) == 1.0
-    assert fit_temperature(np.ones((5, 1)), np.zeros(5, int)) == 1.0
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    temperature=st.floats(0.05, 20.0),
-    classes=st.integers(1, 6),
-    zeros=st.booleans(),
-)
-def test_tempered_rows_are_probabilities_in_the_same_order(
-    seed: int, temperature: float, classes: int, zeros: bool
-) -> None:
-    probs, _, _ = member_probabilities(seed, 1, 20, classes, zeros=zeros)
-    tempered = apply_temperature(probs[0], temperature)
-    assert tempered.dtype == np.float64
-    np.testing.assert_allclose(tempered.sum(axis=1), 1.0, atol=1e-12)
-    rows = np.arange(20)
-    assert np.all(tempered[rows, probs[0].argmax(axis=1)] >= tempered.max(axis=1) - 1e-12)
+KINDS: tuple[CalibrationKind, ...] = ("none", "temperature", "vector")
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.integers(0, 2**32 - 1), st.floats(0.2, 5.0))
-def test_a_temperature_and_its_inverse_undo_each_other(seed: int, temperature: float) -> None:
-    probs, _, _ = member_probabilities(seed, 1, 20, 4)
-    proba = np.maximum(probs[0].astype(np.float64), 1e-2)
-    there = apply_temperature(proba, temperature)
-    back = apply_temperature(there, 1.0 / temperature)
-    np.testing.assert_allclose(back, proba / proba.sum(axis=1, keepdims=True), atol=1e-6)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    kind=st.sampled_from(KINDS),
+    rows=st.integers(1, 60),
+    zeros=st.booleans(),
+)
+def test_a_calibration_survives_json_and_never_loses_in_sample(
+    seed: int, kind: CalibrationKind, rows: int, zeros: bool
+) -> None:
+    probs, labels, _ = member_probabilities(seed, 1, rows, 3, zeros=zeros)
+    fitted = fit_calibration(kind, probs[0], labels)
+    assert fitted.kind == kind
+    assert Calibration.from_dict(json.loads(json.dumps(fitted.to_dict()))) == fitted
+    calibrated = fitted(probs[0])
+    assert calibrated.dtype == np.float64
+    np.testing.assert_allclose(calibrated.sum(axis=1), 1.0, atol=1e-5)
+    # Calibration counts no probability as less than 1e-12, the metric as less than 1e-7.
+    if not zeros:
+        assert LOG_LOSS(labels, calibrated) <= LOG_LOSS(labels, probs[0]) + 1e-6
 
 
-def test_temperature_one_returns_the_same_probabilities_renormalised() -> None:
-    proba = np.array([[0.5, 0.5, 0.0], [0.25, 0.25, 0.25]])
+def test_each_kind_is_its_function() -> None:
+    probs, labels, _ = member_probabilities(0, 1, 100, 4)
+    weights = np.random.default_rng(0).exponential(size=100)
+    tempered = fit_calibration("temperature", probs[0], labels, row_weights=weights)
+    assert tempered.temperature == fit_temperature(probs[0], labels, row_weights=weights)
     np.testing.assert_array_equal(
-        apply_temperature(proba, 1.0), [[0.5, 0.5, 0.0], [1 / 3, 1 / 3, 1 / 3]]
+        tempered(probs[0]), apply_temperature(probs[0], tempered.temperature)
     )
-    assert proba[1].sum() == 0.75
+    scaled = fit_calibration("vector", probs[0], labels, row_weights=weights)
+    scale, bias = fit_vector_scaling(probs[0], labels, row_weights=weights)
+    assert (scaled.scale, scaled.bias) == (tuple(scale), tuple(bias))
+    np.testing.assert_array_equal(scaled(probs[0]), apply_vector_scaling(probs[0], scale, bias))
+    assert fit_calibration("none", probs[0], labels) is NO_CALIBRATION
+    np.testing.assert_array_equal(NO_CALIBRATION(probs[0]), probs[0].astype(np.float64))
 
 
-@pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan, np.inf])
-def test_what_is_no_temperature_is_refused(temperature: float) -> None:
-    with pytest.raises(ValueError, match="temperature above 0"):
-        apply_temperature(np.full((1, 2), 0.5), temperature)
+def test_worked_dictionaries() -> None:
+    assert NO_CALIBRATION.to_dict() == {"kind": "none"}
+    assert Calibration("temperature", 1.5).to_dict() == {"kind": "temperature", "temperature": 1.5}
+    vector = Calibration("vector", scale=(1.0, 2.0), bias=(0.0, 0.5))
+    assert vector.to_dict() == {"kind": "vector", "scale": [1.0, 2.0], "bias": [0.0, 0.5]}
 
 
-def test_rows_that_cannot_be_scored_are_refused() -> None:
-    with pytest.raises(ValueError, match="known label"):
-        fit_temperature(np.full((2, 2), 0.5), np.array([0, -1]))
-    with pytest.raises(ValueError, match="NaN"):
-        fit_temperature(np.full((2, 2), np.nan), np.array([0, 1]))
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"kind": "temprature"}, "did you mean 'temperature'"),
+        ({}, "none, temperature, vector, got None"),
+        ({"kind": "none", "temperature": 2.0}, r"expected \['kind'\], got \['kind', 'temp"),
+        ({"kind": "temperature"}, r"expected \['kind', 'temperature'\]"),
+        ({"kind": "temperature", "temperature": "warm"}, "expected numbers"),
+        ({"kind": "temperature", "temperature": 0.0}, "temperature above 0"),
+        ({"kind": "vector", "scale": [1.0], "bias": 3}, "expected numbers"),
+        ({"kind": "vector", "scale": [1.0], "bias": []}, "one scale and one bias"),
+        ({"kind": "vector", "scale": [1.0], "bias": [float("nan")]}, "finite"),
+    ],
+)
+def test_what_is_no_calibration_is_refused(data: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Calibration.from_dict(data)
+
+
+def test_numbers_of_another_kind_are_refused() -> None:
+    with pytest.raises(ValueError, match="no temperature"):
+        Calibration("none", 2.0)
+    with pytest.raises(ValueError, match="no scale"):
+        Calibration("temperature", 2.0, scale=(1.0,), bias=(0.0,))
+
+
+def test_another_number_of_classes_is_refused() -> None:
+    with pytest.raises(ValueError, match="for each of the classes"):
+        Calibration("vector", scale=(1.0, 1.0), bias=(0.0, 0.0))(np.full((2, 3), 1 / 3))
+
+
+def test_the_temperature_functions_are_offered_here_too() -> None:
+    for name in ("fit_temperature", "fit_temperatures_without", "apply_temperature", "temper"):
+        assert getattr(calibration, name) is getattr(temperature, name)

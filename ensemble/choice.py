@@ -1,0 +1,83 @@
+"""Which method: the simplest one that the data cannot tell from the best.
+
+Breiman, Friedman, Olshen and Stone, "Classification and regression trees", 1984, section 3.4.3:
+the one-standard-error rule. Here the error is that of the paired difference from the best, on the
+same rows: the scores themselves vary far more from row to row than the methods differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ensemble.bootstrap import standard_error_of_difference
+from ensemble.metrics import LOG_LOSS, Metric
+from ensemble.outcome import Outcome
+
+RESAMPLES = 200  # for metrics whose standard error has no formula
+
+
+@dataclass(frozen=True)
+class Choice:
+    """`method` of those that competed, the simplest first; by method how much worse its score is
+    than the best one's (0 or more) and the standard error of that difference."""
+
+    method: str
+    best: str
+    behind: Mapping[str, float]
+    standard_error: Mapping[str, float]
+
+    def reason(self, metric: Metric) -> str:
+        """One line for people."""
+        others = ", ".join(name for name in self.behind if name != self.method)
+        if not others:
+            return f"{self.method}: the only method asked for"
+        if self.method == self.best:
+            return f"{self.method}: the best nested {metric.name}, chosen among it and {others}"
+        return (
+            f"{self.method}: {self.behind[self.method]:.4f} behind {self.best}, within one standard "
+            f"error of {self.standard_error[self.method]:.4f}, and simpler; chosen among it and "
+            f"{others}"
+        )
+
+
+def choose(
+    labels: np.ndarray,
+    outcomes: Mapping[str, Outcome],
+    metric: Metric,
+    *,
+    groups: np.ndarray | None = None,
+    row_weights: np.ndarray | None = None,
+    seed: int = 0,
+) -> Choice:
+    """The first of `outcomes` (simplest first, by method, all of the rows `labels` (N,)) that is
+    at most one standard error worse than the best. Rows of a group count as one observation."""
+
+    def loss(name: str) -> float:
+        return metric.loss(outcomes[name].score(metric, labels, row_weights))
+
+    losses = {name: loss(name) for name in outcomes}
+    best = min(
+        outcomes,
+        key=lambda name: (losses[name], outcomes[name].score(LOG_LOSS, labels, row_weights)),
+    )
+    behind = {name: losses[name] - losses[best] for name in outcomes}
+    errors = {
+        name: 0.0
+        if name == best
+        else standard_error_of_difference(
+            labels,
+            outcomes[name],
+            outcomes[best],
+            metric,
+            resamples=RESAMPLES,
+            seed=seed,
+            groups=groups,
+            row_weights=row_weights,
+        )
+        for name in outcomes
+    }
+    method = next(name for name in outcomes if name == best or behind[name] <= errors[name])
+    return Choice(method, best, behind, errors)

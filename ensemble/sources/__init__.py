@@ -1,0 +1,1 @@
+"""Predictions from anywhere: runs, tables and arrays of other programs, matched row by row."""

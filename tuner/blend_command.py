@@ -1,0 +1,173 @@
+"""`foldblend blend`: of one run, or of members from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from rich.console import Console
+
+from ensemble.analysis.inputs import Progress
+from ensemble.analysis.tables import FOLDER, analyse, write_analysis
+from ensemble.blend import Blend, BlendSettings, Fitted, fit_library
+from ensemble.files import Location
+from ensemble.library import read_library
+from ensemble.metrics import get_metric
+from ensemble.predictions import Predictions
+from ensemble.rules import Rules, read_rules
+from ensemble.run import write_fitted
+from ensemble.sources.gather import Gathered, GatherOptions, gather
+from search_spaces.config import BlendConfig
+from search_spaces.validation import validate
+from trainables.submission import SubmissionFormat, write_submission
+from tuner.analysis import analysed
+from tuner.errors import UserError
+from tuner.finish import blend_settings, blend_stored, require_members, save_ledger
+from tuner.progress import saying
+from tuner.replayed import StoredRun, read_run
+from tuner.run_directory import RunDirectory
+
+NO_PROBE_FOLD = -1  # nothing was selected on a fold of OOF files from elsewhere
+
+
+@dataclass(frozen=True)
+class BlendRequest:
+    """What the command line asked for. `changes`: to the `blend` group, only what was given."""
+
+    sources: tuple[str, ...]
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    gather: GatherOptions = field(default_factory=GatherOptions)
+    rules: str | None = None
+    submission: Path | None = None
+    probabilities: bool | None = None
+    folder: Path = Path("blend")
+
+    @property
+    def is_one_run(self) -> bool:
+        """One run directory, with its own labels, folds and test set."""
+        if len(self.sources) != 1 or self.gather != GatherOptions():
+            return False
+        return RunDirectory.of(self.sources[0]).run_yaml.exists()
+
+
+@dataclass(frozen=True, eq=False)
+class Blended:
+    """What came of it. `stored` for one run; `notes`: what was left out or assumed; `written`: the
+    files, each with what it is."""
+
+    blend: Blend
+    stored: StoredRun | None
+    notes: tuple[str, ...]
+    written: tuple[tuple[str, str], ...]
+
+
+def blend_run_request(request: BlendRequest, console: Console) -> Blended:
+    """Fit a run's ensemble again, by its own `blend` group with what was asked for changed."""
+    stored = read_run(request.sources[0])
+    require_members(stored)
+    config = _config(request, stored.config.blend)
+    save_ledger(stored)
+    rules = _rules(request, stored.record.classes)
+    with saying(console) as say:
+        blend = blend_stored(stored, config, rules=rules, say=say)
+    written = []
+    if request.submission:
+        if not stored.directory.submission.exists():
+            raise UserError(
+                f"{stored.directory.root}: has no test predictions, so there is no submission; "
+                "search with data.test_images and data.sample_submission, or use "
+                "`foldblend export` and `foldblend predict`"
+            )
+        Location.of(request.submission).write_bytes(stored.directory.submission.read_bytes())
+        written.append((str(request.submission), "predictions for the test images"))
+    return Blended(blend, stored, (), tuple(written))
+
+
+def blend_gathered(request: BlendRequest, console: Console) -> Blended:
+    """Blend members from run directories and files of other programs, and write `blend.json`, the
+    nested predictions and the analysis into the request's folder."""
+    config = _config(request, BlendConfig())
+    settings = _settings(config)
+    folder = Location.of(request.folder)
+    with saying(console) as say:
+        say("reading members")
+        found = gather(request.sources, request.gather)
+        rules = _rules(request, found.classes)
+        library = read_library(
+            found.names,
+            found.members.__getitem__,
+            found.classes,
+            groups=found.groups,
+            row_weights=found.row_weights,
+        )
+        fitted = fit_library(library, settings, rules=rules, progress=say)
+        write_fitted(folder, fitted)
+        write_analysis(folder / FOLDER, _analysis(fitted, found, say))
+    written = [
+        (f"{request.folder}/blend.json", "weights, temperatures, scores"),
+        (f"{request.folder}/blend_oof.parquet", "the nested predictions of every labelled row"),
+        (f"{request.folder}/{FOLDER}/", "confusions, agreement, suspicious labels: Parquet"),
+    ]
+    if request.submission:
+        _write_test(request, fitted.blend, found, rules)
+        written.append((str(request.submission), "predictions for the test rows"))
+    return Blended(fitted.blend, None, found.notes, tuple(written))
+
+
+def _analysis(fitted: Fitted, found: Gathered, say: Progress) -> Mapping[str, pa.Table]:
+    predictions = fitted.nested_predictions()
+    assert predictions is not None  # gathered members have whole probabilities
+
+    def read(name: str) -> np.ndarray:
+        return found.members[name].aligned_to(predictions.ids).proba
+
+    return analyse(analysed(fitted.blend, predictions, read), progress=say)
+
+
+def _config(request: BlendRequest, base: BlendConfig) -> BlendConfig:
+    return validate(BlendConfig, base.model_dump() | dict(request.changes), "blend")
+
+
+def _settings(config: BlendConfig) -> BlendSettings:
+    return blend_settings(config, seed=0, probe_fold=NO_PROBE_FOLD)
+
+
+def _rules(request: BlendRequest, classes: Sequence[str]) -> Rules | None:
+    if request.rules is None:
+        return None
+    location = Location.of(request.rules)
+    if not location.exists():
+        raise UserError(f"{request.rules}: no such file of rules")
+    return read_rules(location, classes)
+
+
+def _write_test(
+    request: BlendRequest, blend: Blend, found: Gathered, rules: Rules | None
+) -> Predictions:
+    assert request.submission is not None
+    missing = [one.config_id for one in blend.used_members if not found.tests.get(one.config_id)]
+    if missing:
+        raise UserError(
+            f"no test predictions of member {missing[0]}"
+            + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
+            + ", which the blend uses: give its file with --test, or leave the member out"
+        )
+    predictions = blend.predict(found.tests, rules)
+    wide = request.probabilities
+    if wide is None:
+        wide = get_metric(blend.metric).from_decisions is None
+    id_column = request.gather.id_column or "id"
+    columns = (id_column, *(blend.classes if wide else (request.gather.label_column or "label",)))
+    write_submission(
+        request.submission,
+        SubmissionFormat(columns, "probabilities" if wide else "label", id_column),
+        predictions.ids.tolist(),
+        predictions.proba,
+        classes=blend.classes,
+        label_values=blend.classes,
+    )
+    return predictions

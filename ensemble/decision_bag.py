@@ -83,6 +83,7 @@ class DecisionBag(Bag):
         self._top = np.empty(n_rows, np.int32)
         self._lead = np.empty(n_rows)
         self._most = np.empty(n_rows)
+        self._of_top = np.empty_like(source.highest)
         self._flips = np.empty((max(1024, n_rows // 4), 3), np.int32)
         self.pairs_summed = 0  # of a row and a member: what the skipping left to do
 
@@ -163,6 +164,7 @@ class DecisionBag(Bag):
                 self.members,
                 of.probs,
                 of.highest,
+                of.second,
                 of.best,
                 self._order,
                 self.size,
@@ -171,6 +173,7 @@ class DecisionBag(Bag):
                 self._top,
                 self._lead,
                 self._most,
+                self._of_top,
                 self._flips,
             )
             if found <= len(self._flips):

@@ -132,6 +132,7 @@ def find_flips(
     members: np.ndarray,
     probs: np.ndarray,
     highest: np.ndarray,
+    second: np.ndarray,
     best: np.ndarray,
     order: np.ndarray,
     size: int,
@@ -140,6 +141,7 @@ def find_flips(
     top: np.ndarray,
     lead: np.ndarray,
     most: np.ndarray,
+    of_top: np.ndarray,
     flips: np.ndarray,
 ) -> tuple[int, int]:
     """What changes where each of `members` (m,) int64 joins the sum of `size` members, after one
@@ -160,29 +162,49 @@ def find_flips(
         _sum_up(n, probs, order, size, sums, seen, top, lead, most)
         if lead[n] - taken > most[n] + SLACK:
             continue
-        row, leader, margin = sums[n], np.int64(top[n]), lead[n]
+        row, leader, margin = sums[n], int(top[n]), lead[n]
         if removed >= 0:
             for c in range(n_classes):
                 without[c] = row[c] - probs[removed, n, c]
             row = without
             leader, margin = _decide(row)
+        if most[n] == np.inf:
+            of_top[n] = -1.0
         closable = 0.0
         for i in range(members.size):
             m = members[i]
-            gain = 0.0
-            if best[n, m] != leader:
-                gain = np.float64(highest[n, m])
-                if gain + SLACK >= margin:
-                    gain -= probs[m, n, leader]
-            closable = gain if gain > closable else closable
+            place = best[n, m]
+            high = np.float64(highest[n, m])
             decided = leader
-            if gain + SLACK >= margin:
-                decided = _decide_with(row, probs[m, n], scratch)
-                summed += 1
+            if place == leader:
+                if margin <= SLACK:
+                    decided = _decide_with(row, probs[m, n], scratch)
+                    summed += 1
+            else:
+                gain = high
+                if high + SLACK >= margin:
+                    if leader != top[n]:
+                        p_leader = probs[m, n, leader]
+                    else:
+                        if of_top[n, m] < 0:
+                            of_top[n, m] = probs[m, n, leader]
+                        p_leader = of_top[n, m]
+                    gain = high - p_leader
+                    if gain + SLACK >= margin:
+                        # Only the two classes on top matter, unless a third may reach them.
+                        old, new = row[leader] + p_leader, row[place] + high
+                        third = row[leader] - margin + second[n, m] + SLACK
+                        if (new if new > old else old) > third:
+                            if new > old or (new == old and place < leader):
+                                decided = int(place)
+                        else:
+                            decided = _decide_with(row, probs[m, n], scratch)
+                            summed += 1
+                closable = gain if gain > closable else closable
             if decided != top[n]:
                 if found < len(flips):
                     flips[found, 0], flips[found, 1], flips[found, 2] = i, n, decided
                 found += 1
-        if removed < 0:
+        if leader == top[n]:
             most[n] = closable
     return found, summed

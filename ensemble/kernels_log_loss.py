@@ -81,7 +81,7 @@ def _take_exponents(lanes: np.ndarray, scale: float) -> int:
         bits = np.float64(lanes[j] * scale).view(np.uint64)
         taken += bits >> _EXPONENT_AT
         lanes[j] = np.uint64((bits & _MANTISSA) | _ONE_BITS).view(np.float64)
-    return np.int64(taken) - LANES * _BIAS
+    return int(np.int64(taken)) - LANES * _BIAS
 
 
 @compiled()

@@ -1,7 +1,10 @@
 """One pass over all members' probabilities: what selection by decisions needs of them, compiled.
 
-M members, N rows, C classes. The bound is the memory's speed: on A (361 MB) the pass takes little
-more than numpy's sum.
+M members, N rows, C classes, of which each row's shortlist has K: those that some member gives the
+highest probabilities. Probabilities come as their bits, unsigned integers, which are ordered as
+non-negative floats are, and of which the largest shows if one is negative or NaN
+(`kernels_log_loss.highest_bits`). The bound is the memory's speed: all of it is read once, in
+blocks of rows that stay in the second cache.
 """
 
 from __future__ import annotations
@@ -10,25 +13,7 @@ import numpy as np
 
 from ensemble.kernels import compiled, inlined
 
-FEW_CLASSES = 24  # up to here one careful scan is faster than three vectorised ones
-BLOCK_ROWS = 64
-
-
-@inlined()
-def _best_of_few(row: np.ndarray) -> tuple[int, int, int]:
-    """Highest and second highest of `row` (C,), and the first place of the highest. Without
-    branches: which class wins cannot be predicted."""
-    top = row[0]
-    second = row.dtype.type(0)
-    place = np.int32(0)
-    for c in range(1, row.size):
-        value = row[c]
-        higher = value > top
-        loser = top if higher else value
-        second = loser if loser > second else second
-        place = np.int32(c) if higher else place
-        top = value if higher else top
-    return top, second, int(place)
+BLOCK_VALUES = 1 << 16  # of all members: 256 KiB in float32
 
 
 @inlined()
@@ -39,53 +24,82 @@ def _highest(row: np.ndarray, top: int) -> int:
 
 
 @inlined()
-def _place_of(row: np.ndarray, wanted: int) -> int:
-    place = np.int32(row.size)
-    for c in range(row.size):  # without an early exit, so that it vectorises
-        here = np.int32(c) if row[c] == wanted else np.int32(row.size)
-        place = here if here < place else place
-    return int(place)
+def _raise_to(peaks: np.ndarray, values: np.ndarray) -> None:
+    for i in range(peaks.size):
+        peaks[i] = values[i] if values[i] > peaks[i] else peaks[i]
 
 
 @inlined()
-def _best_of_many(row: np.ndarray) -> tuple[int, int, int]:
-    top = _highest(row, row[0])
-    place = _place_of(row, top)
-    second = _highest(row[:place], row.dtype.type(0))
-    return top, _highest(row[place + 1 :], second), place
+def _choose_classes(peaks: np.ndarray, classes: np.ndarray, values: np.ndarray) -> None:
+    """classes (K,) = those of the highest `peaks` (C,), ascending."""
+    size = 0
+    for c in range(peaks.size):
+        if size == classes.size:
+            if peaks[c] <= values[size - 1]:
+                continue
+            size -= 1
+        at = size
+        while at > 0 and values[at - 1] < peaks[c]:
+            values[at], classes[at] = values[at - 1], classes[at - 1]
+            at -= 1
+        values[at], classes[at] = peaks[c], c
+        size += 1
+    classes.sort()
+
+
+@inlined()
+def _highest_kept(row: np.ndarray, kept: np.ndarray) -> int:
+    """The highest of `row` (C,) where `kept` (C,) is all ones; elsewhere that is 0."""
+    top = row.dtype.type(0)
+    for c in range(row.size):
+        value = row[c] & kept[c]
+        top = value if value > top else top
+    return top
 
 
 @compiled()
 def read_members(
     bits: np.ndarray,
     labels: np.ndarray,
+    classes: np.ndarray,
+    listed: np.ndarray,
     highest: np.ndarray,
-    second: np.ndarray,
-    best: np.ndarray,
+    rest: np.ndarray,
     p_true: np.ndarray,
 ) -> int:
-    """Fill `highest`, `second` (N, M), `best` (N, M) int32, the first class of the highest, and
-    `p_true` (M, N), of labels (N,) int64, from `bits` (M, N, C): the bits of the probabilities as
-    unsigned integers, which are ordered as non-negative floats are, and compared faster. All but
-    `best` and `labels` have the type of `bits`. Returns the largest of all bits: see
-    `kernels_log_loss.highest_bits`.
-    """
+    """From `bits` (M, N, C) and `labels` (N,) int64 fill `classes` (N, K) int32, each row's
+    shortlist, ascending; `listed` (N, M, K), its probabilities; `highest` (N, M), of all classes;
+    `rest` (N, M), of the classes not listed (0 if none); `p_true` (M, N). All have the type of
+    `bits` where not said. Returns the largest of all bits."""
     n_members, n_rows, n_classes = bits.shape
+    n_listed = classes.shape[1]
     largest = bits[0, 0, 0]
-    for start in range(0, n_rows, BLOCK_ROWS):
-        end = min(start + BLOCK_ROWS, n_rows)
-        for m in range(n_members):
-            for n in range(start, end):
+    values = np.empty(n_listed, bits.dtype)
+    kept = np.full(n_classes, ~bits.dtype.type(0))
+    block_rows = max(1, BLOCK_VALUES // (n_members * n_classes))
+    for start in range(0, n_rows, block_rows):
+        end = min(start + block_rows, n_rows)
+        peaks = bits[0, start:end].copy().reshape(-1)
+        for m in range(1, n_members):
+            _raise_to(peaks, bits[m, start:end].reshape(-1))
+        largest = _highest(peaks, largest)
+        for n in range(start, end):
+            at = (n - start) * n_classes
+            _choose_classes(peaks[at : at + n_classes], classes[n], values)
+            for k in range(n_listed):
+                kept[classes[n, k]] = 0
+            for m in range(n_members):
                 row = bits[m, n]
-                if n_classes <= FEW_CLASSES:
-                    top, runner_up, place = _best_of_few(row)
+                for k in range(n_listed):
+                    listed[n, m, k] = row[classes[n, k]]
+                if n_classes > n_listed:
+                    rest[n, m] = _highest_kept(row, kept)
                 else:
-                    top, runner_up, place = _best_of_many(row)
-                highest[n, m] = top
-                second[n, m] = runner_up
-                best[n, m] = place
+                    rest[n, m] = 0
+                highest[n, m] = _highest(listed[n, m], rest[n, m])
                 p_true[m, n] = row[labels[n]]
-                largest = top if top > largest else largest
+            for k in range(n_listed):
+                kept[classes[n, k]] = ~kept.dtype.type(0)
     return largest
 
 
@@ -95,8 +109,7 @@ def true_class_bits(bits: np.ndarray, labels: np.ndarray, p_true: np.ndarray) ->
     n_members, n_rows, _ = bits.shape
     largest = bits[0, 0, 0]
     for m in range(n_members):
+        largest = _highest(bits[m].reshape(-1), largest)
         for n in range(n_rows):
-            row = bits[m, n]
-            largest = _highest(row, largest)
-            p_true[m, n] = row[labels[n]]
+            p_true[m, n] = bits[m, n, labels[n]]
     return largest

@@ -1,7 +1,8 @@
 """The minimum of a convex quadratic over the simplex: an active-set method, compiled.
 
 Nocedal and Wright, "Numerical Optimization", 2nd edition, algorithm 16.3, with every member in the
-first working set, and several put out of it at once where that lowers the objective.
+first working set, and several put out of it at once where that lowers the objective. Written in
+plain loops: numba takes seconds to compile whole-array expressions.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ RIDGE = 1e-12  # of a unit diagonal: members may be copies of one another
 TINY = 1e-14
 
 
-@njit(cache=True, nogil=True)
 def simplex_quadratic_optimum(
     hessian: np.ndarray, gradient: np.ndarray, start: np.ndarray
 ) -> NDArray[np.float64]:
@@ -26,26 +26,39 @@ def simplex_quadratic_optimum(
     """
     # On a unit diagonal: u = scale v, so that the ridge means the same for every member.
     scale = np.sqrt(np.diag(hessian))
-    unit = hessian / scale / scale.reshape(-1, 1)
-    n_members = scale.size
-    for i in range(n_members):
-        unit[i, i] += RIDGE * n_members
-    ones = 1.0 / scale
-    value = start * scale
-    linear = gradient / scale - _times(unit, value)
-    working = np.ones(n_members, np.bool_)
-    for _ in range(10 * n_members + 10):
-        solution = _minimum(unit, linear, ones, working)
-        if solution.min() < 0.0:
-            value = _towards(unit, linear, ones, value, solution, working)
+    unit = hessian / scale / scale[:, None]
+    unit[np.diag_indices_from(unit)] += RIDGE * len(unit)
+    linear = gradient / scale - unit @ (start * scale)
+    weights = np.asarray(_optimum(unit, linear, 1.0 / scale, start * scale)) / scale
+    return np.asarray(weights / weights.sum())
+
+
+@njit(cache=True, nogil=True)
+def _optimum(
+    unit: np.ndarray, linear: np.ndarray, ones: np.ndarray, value: np.ndarray
+) -> NDArray[np.float64]:
+    """argmin over u >= 0 with ones'u = 1 of u'unit u / 2 + linear'u, searched from `value` on,
+    which is overwritten."""
+    size = value.size
+    working = np.ones(size, np.bool_)
+    solution = np.empty(size)
+    slope = np.empty(size)
+    for _ in range(10 * size + 10):
+        _minimum(unit, linear, ones, working, solution)
+        below = False
+        for i in range(size):
+            below = below or solution[i] < 0.0
+        if below:
+            _towards(unit, linear, ones, solution, working, value)
             continue
-        value = solution
-        entering = _entering(_times(unit, value) + linear, scale, working)
+        value[:] = solution
+        for i in range(size):
+            slope[i] = (_dot(unit[i], value) + linear[i]) / ones[i]
+        entering = _entering(slope, working)
         if entering < 0:
             break
         working[entering] = True
-    weights = value / scale
-    return weights / weights.sum()
+    return value
 
 
 @njit(cache=True, nogil=True)
@@ -53,60 +66,90 @@ def _towards(
     unit: np.ndarray,
     linear: np.ndarray,
     ones: np.ndarray,
-    value: np.ndarray,
     solution: np.ndarray,
     working: np.ndarray,
-) -> NDArray[np.float64]:
-    """From `value` towards `solution`, which has members below 0: those at 0 where that is better
-    than `value`, else as far as the first of them allows. `working` loses who ends at 0."""
-    clipped = np.maximum(solution, 0.0)
-    clipped /= np.sum(ones * clipped)
+    value: np.ndarray,
+) -> None:
+    """Move `value` towards `solution`, which has members below 0: to it with those at 0 where that
+    is better than `value`, else as far as the first of them allows. `working` loses who ends at
+    0."""
+    clipped = np.empty(value.size)
+    for i in range(value.size):
+        clipped[i] = max(solution[i], 0.0)
+    total = _dot(ones, clipped)
+    for i in range(value.size):
+        clipped[i] /= total
     if _quadratic(unit, linear, clipped) < _quadratic(unit, linear, value):
         for i in range(value.size):
+            value[i] = clipped[i]
             working[i] = working[i] and solution[i] >= 0.0
-        return clipped
+        return
     room = 1.0
     for i in range(value.size):
         if solution[i] < 0.0:
             room = min(room, value[i] / (value[i] - solution[i]))
-    moved = value + room * (solution - value)
     for i in range(value.size):
-        if solution[i] < 0.0 and moved[i] * ones[i] <= TINY:
+        value[i] += room * (solution[i] - value[i])
+        if solution[i] < 0.0 and value[i] * ones[i] <= TINY:
             working[i] = False
-            moved[i] = 0.0
-    return moved
+            value[i] = 0.0
 
 
 @njit(cache=True, nogil=True)
-def _entering(slope: np.ndarray, scale: np.ndarray, working: np.ndarray) -> int:
+def _entering(slope: np.ndarray, working: np.ndarray) -> int:
     """The member outside `working` that would lower the objective most, -1 where none would."""
     level = 0.0
+    count = 0
     for i in range(slope.size):
         if working[i]:
-            level += slope[i] * scale[i] / working.sum()
+            level += slope[i]
+            count += 1
+    level /= count
     best = -1
     lowest = level - 1e-13 * (1.0 + abs(level))
     for i in range(slope.size):
-        if not working[i] and slope[i] * scale[i] < lowest:
-            best, lowest = i, slope[i] * scale[i]
+        if not working[i] and slope[i] < lowest:
+            best = i
+            lowest = slope[i]
     return best
 
 
 @njit(cache=True, nogil=True)
 def _minimum(
-    unit: np.ndarray, linear: np.ndarray, ones: np.ndarray, working: np.ndarray
-) -> NDArray[np.float64]:
-    """argmin of u'unit u / 2 + linear'u with ones'u = 1, where only `working` may differ from 0:
-    the sum's multiplier from two solutions with one Cholesky factor."""
-    at = np.flatnonzero(working)
-    factor = _cholesky(unit, at)
-    free = _solve(factor, -linear[at])
-    pull = _solve(factor, ones[at])
-    level = (np.sum(ones[at] * free) - 1.0) / np.sum(ones[at] * pull)
-    solution = np.zeros(working.size)
-    for i in range(at.size):
+    unit: np.ndarray,
+    linear: np.ndarray,
+    ones: np.ndarray,
+    working: np.ndarray,
+    solution: np.ndarray,
+) -> None:
+    """solution = argmin of u'unit u / 2 + linear'u with ones'u = 1, where only `working` may
+    differ from 0: the sum's multiplier from two solutions with one Cholesky factor."""
+    size = 0
+    at = np.empty(working.size, np.int64)
+    for i in range(working.size):
+        solution[i] = 0.0
+        if working[i]:
+            at[size] = i
+            size += 1
+    factor = np.zeros((size, size))
+    free = np.empty(size)
+    pull = np.empty(size)
+    for i in range(size):
+        free[i] = -linear[at[i]]
+        pull[i] = ones[at[i]]
+        for j in range(i + 1):
+            factor[i, j] = unit[at[i], at[j]]
+    _cholesky(factor)
+    _solve(factor, free)
+    _solve(factor, pull)
+    sum_free = 0.0
+    sum_pull = 0.0
+    for i in range(size):
+        sum_free += ones[at[i]] * free[i]
+        sum_pull += ones[at[i]] * pull[i]
+    level = (sum_free - 1.0) / sum_pull
+    for i in range(size):
         solution[at[i]] = free[i] - level * pull[i]
-    return solution
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
@@ -118,39 +161,31 @@ def _dot(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _times(matrix: np.ndarray, vector: np.ndarray) -> NDArray[np.float64]:
-    product = np.empty(vector.size)
-    for i in range(vector.size):
-        product[i] = _dot(matrix[i], vector)
-    return product
-
-
-@njit(cache=True, nogil=True)
 def _quadratic(unit: np.ndarray, linear: np.ndarray, value: np.ndarray) -> float:
-    return 0.5 * _dot(_times(unit, value), value) + _dot(linear, value)
+    total = 0.0
+    for i in range(value.size):
+        total += value[i] * (0.5 * _dot(unit[i], value) + linear[i])
+    return total
 
 
 @njit(cache=True, nogil=True)
-def _cholesky(unit: np.ndarray, at: np.ndarray) -> NDArray[np.float64]:
-    """The lower factor of unit[at, at]. A pivot that rounding took is as small as the ridge."""
-    size = at.size
-    factor = np.zeros((size, size))
-    for i in range(size):
+def _cholesky(factor: np.ndarray) -> None:
+    """The lower factor of the matrix whose lower half is `factor`, in place. A pivot that rounding
+    took is as small as the ridge."""
+    for i in range(len(factor)):
         for j in range(i):
-            rest = unit[at[i], at[j]] - _dot(factor[i, :j], factor[j, :j])
+            rest = factor[i, j] - _dot(factor[i, :j], factor[j, :j])
             factor[i, j] = rest / factor[j, j]
-        rest = unit[at[i], at[i]] - _dot(factor[i, :i], factor[i, :i])
+        rest = factor[i, i] - _dot(factor[i, :i], factor[i, :i])
         factor[i, i] = np.sqrt(max(rest, RIDGE))
-    return factor
 
 
 @njit(cache=True, nogil=True)
-def _solve(factor: np.ndarray, side: np.ndarray) -> NDArray[np.float64]:
-    """x with factor factor' x = side."""
-    solution = side.copy()
+def _solve(factor: np.ndarray, side: np.ndarray) -> None:
+    """side = x with factor factor' x = side."""
     for i in range(side.size):
-        solution[i] = (solution[i] - _dot(factor[i, :i], solution[:i])) / factor[i, i]
+        side[i] = (side[i] - _dot(factor[i, :i], side[:i])) / factor[i, i]
     for i in range(side.size - 1, -1, -1):
-        solution[i] /= factor[i, i]
-        solution[:i] -= solution[i] * factor[i, :i]
-    return solution
+        side[i] /= factor[i, i]
+        for j in range(i):
+            side[j] -= side[i] * factor[i, j]

@@ -43,8 +43,8 @@ def _values_of_true_class(
 ) -> list[float]:
     if metric.from_true_class is None:
         raise ValueError(
-            f"{metric.name} needs more than the true class's probability: "
-            f"give probabilities (members, samples, classes)"
+            f"expected probabilities (members, samples, classes), as {metric.name} needs more "
+            f"than the true class's, got {p_true.shape}"
         )
     if not p_true.size or labels.shape != p_true.shape[1:]:
         raise ValueError(

@@ -32,6 +32,7 @@ MAX_PARAMETERS = 200_000  # of the form with all pairs of classes
 MAX_ITERATIONS = 100
 SLOPE = 1e-6  # nats per row
 BLOCK_VALUES = 1 << 20
+PRECISE_VALUES = 1 << 23  # up to so many log probabilities, products are made in float64
 KEPT_BYTES = 1 << 29  # of log probabilities; more are computed anew in every pass
 
 # Of a few rows: features, labels, shares.
@@ -130,7 +131,7 @@ class _Loss:
 
     def minimised(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         n_members, _, n_classes = self.probs.shape
-        keeps = self.probs.nbytes <= KEPT_BYTES
+        keeps = self.probs.size * self._dtype.itemsize <= KEPT_BYTES
         kept = list(self._blocks()) if keeps else None
         found = minimize(
             lambda point: self._value(point, self._blocks() if kept is None else kept),
@@ -155,9 +156,8 @@ class _Loss:
         self, point: np.ndarray, blocks: Iterable[Block]
     ) -> tuple[float, NDArray[np.float64]]:
         coef, intercept = self._coefficients(point)
-        # Products in the precision of what is stored.
         narrow = coef.reshape(-1, len(intercept)) if self.pairs else coef
-        narrow = narrow.astype(self.probs.dtype)
+        narrow = narrow.astype(self._dtype)
         value, slopes, biases = 0.0, np.zeros(narrow.shape), np.zeros(len(intercept))
         for features, labels, shares in blocks:
             product = features @ narrow if self.pairs else narrow @ features
@@ -165,7 +165,7 @@ class _Loss:
             lost, residuals = _log_loss(logits, labels, shares)
             value += lost
             biases += residuals.sum(axis=0)
-            flat = residuals.astype(self.probs.dtype)
+            flat = residuals.astype(self._dtype)
             slopes += features.T @ flat if self.pairs else features @ flat.ravel()
         gradient = np.concatenate([self._slopes(slopes.reshape(coef.shape)), biases])
         return value + 0.5 * self.pull * float(point @ point), gradient + self.pull * point
@@ -177,11 +177,15 @@ class _Loss:
             return slopes / root
         return np.concatenate([np.einsum("mcc->m", slopes), slopes.ravel()]) / root
 
+    @property
+    def _dtype(self) -> np.dtype:
+        return np.dtype(np.float64 if self.probs.size <= PRECISE_VALUES else np.float32)
+
     def _blocks(self) -> Iterator[Block]:
         """Log probabilities as (b, M C) with pairs, else (M, b C): what one product needs."""
         n_members, n_rows, n_classes = self.probs.shape
         for rows in row_blocks(n_rows, n_members * n_classes, BLOCK_VALUES):
-            logs = log_features(self.probs[:, rows])
+            logs = log_features(self.probs[:, rows].astype(self._dtype))
             if self.pairs:
                 logs = logs.transpose(1, 0, 2)
             yield logs.reshape(len(logs), -1), self.labels[rows], self.shares[rows]

@@ -8,28 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from difflib import get_close_matches
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 FolderName = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=100)]
 MetricName = Literal["log_loss", "accuracy", "macro_f1"]
-# Of a blend, also any scikit-learn scorer: sklearn:f1_weighted.
-BlendMetricName = (
-    Literal[
-        "log_loss",
-        "accuracy",
-        "macro_f1",
-        "balanced_accuracy",
-        "quadratic_kappa",
-        "auc",
-        "brier",
-        "ece",
-    ]
-    | Annotated[str, Field(pattern=r"^(top_[1-9]\d*_accuracy|sklearn:\w+)$")]
+BLEND_METRICS = (
+    "log_loss",
+    "accuracy",
+    "macro_f1",
+    "balanced_accuracy",
+    "quadratic_kappa",
+    "auc",
+    "brier",
+    "ece",
 )
+# Families of metrics with a name of their own inside: top_5_accuracy, sklearn:f1_weighted.
+BLEND_METRIC_FAMILIES = re.compile(r"top_[1-9]\d*_accuracy|sklearn:\w+")
 BlendMethodName = Literal[
     "auto",
     "best_single",
@@ -259,7 +259,7 @@ class BlendConfig(Frozen):
     explain          score the blend again without each member
     """
 
-    metric: BlendMetricName = "log_loss"
+    metric: str = "log_loss"
     methods: tuple[BlendMethodName, ...] = ("auto",)
     calibrate: bool = True
     calibrate_blend: Literal["none", "temperature", "vector"] = "temperature"
@@ -270,6 +270,24 @@ class BlendConfig(Frozen):
     confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
     refits: Annotated[int, Field(ge=0, le=1000)] = 20
     explain: bool = True
+
+    @field_validator("metric")
+    @classmethod
+    def _is_a_metric(cls, name: str) -> str:
+        if name in BLEND_METRICS or BLEND_METRIC_FAMILIES.fullmatch(name):
+            return name
+        nearest = get_close_matches(name, BLEND_METRICS, n=1)
+        raise ValueError(
+            f"{name} must be one of {', '.join(BLEND_METRICS)}, top_K_accuracy or sklearn:SCORER"
+            + (f"; did you mean {nearest[0]}?" if nearest else "")
+        )
+
+    @field_validator("groups", mode="before")
+    @classmethod
+    def _are_groups(cls, groups: object) -> object:
+        if groups == "auto" or not isinstance(groups, str):
+            return groups
+        raise ValueError(f"{groups} must be auto or lists of class names, such as [[a, b]]")
 
     @model_validator(mode="after")
     def _has_a_method(self) -> BlendConfig:

@@ -56,17 +56,19 @@ class BlendRequest:
 
 @dataclass(frozen=True, eq=False)
 class Blended:
-    """What came of it. `stored` for one run; `notes`: what was left out or assumed; `written`: the
+    """What came of members from anywhere. `notes`: what was left out or assumed; `written`: the
     files, each with what it is."""
 
     blend: Blend
-    stored: StoredRun | None
     notes: tuple[str, ...]
     written: tuple[tuple[str, str], ...]
 
 
-def blend_run_request(request: BlendRequest, console: Console) -> Blended:
-    """Fit a run's ensemble again, by its own `blend` group with what was asked for changed."""
+def blend_run_request(
+    request: BlendRequest, console: Console
+) -> tuple[StoredRun, Blend, tuple[tuple[str, str], ...]]:
+    """Fit a run's ensemble again, by its own `blend` group with what was asked for changed.
+    Returns the run, its blend, and the files written beside it, each with what it is."""
     stored = read_run(request.sources[0])
     require_members(stored)
     config = _config(request, stored.config.blend)
@@ -84,7 +86,7 @@ def blend_run_request(request: BlendRequest, console: Console) -> Blended:
             )
         Location.of(request.submission).write_bytes(stored.directory.submission.read_bytes())
         written.append((str(request.submission), "predictions for the test images"))
-    return Blended(blend, stored, (), tuple(written))
+    return stored, blend, tuple(written)
 
 
 def blend_gathered(request: BlendRequest, console: Console) -> Blended:
@@ -115,7 +117,7 @@ def blend_gathered(request: BlendRequest, console: Console) -> Blended:
     if request.submission:
         _write_test(request, fitted.blend, found, rules)
         written.append((str(request.submission), "predictions for the test rows"))
-    return Blended(fitted.blend, None, found.notes, tuple(written))
+    return Blended(fitted.blend, found.notes, tuple(written))
 
 
 def _analysis(fitted: Fitted, found: Gathered, say: Progress) -> Mapping[str, pa.Table]:

@@ -226,8 +226,8 @@ def blend(
     )
     console = _console()
     if request.is_one_run:
-        blended = blend_run_request(request, console)
-        print_blend(console, blended, explain=explain)
+        stored, fitted, written = blend_run_request(request, console)
+        print_blend(console, stored, fitted, explain=explain, written=written)
     else:
         print_gathered(console, blend_gathered(request, console), explain=explain)
 

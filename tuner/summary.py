@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tuner.study import Outcome
 
 LEADERBOARD_ROWS = 20
+Written = Sequence[tuple[str, str]]  # a file, and what it is
 
 
 def shown(root: Location) -> str:
@@ -58,10 +60,15 @@ def print_status(console: Console, stored: StoredRun) -> None:
     _print_files(console, stored)
 
 
-def print_blend(console: Console, blended: Blended, *, explain: bool = False) -> None:
+def print_blend(
+    console: Console,
+    stored: StoredRun,
+    blend: Blend,
+    *,
+    explain: bool = False,
+    written: Written = (),
+) -> None:
     """A run's members with their weights, and the honest score."""
-    stored, blend = blended.stored, blended.blend
-    assert stored is not None  # files of other programs go to `print_gathered`
     _section(console, "leaderboard")
     console.print(leaderboard(stored.race, stored.configurations, blend, LEADERBOARD_ROWS))
     if explain:
@@ -69,7 +76,7 @@ def print_blend(console: Console, blended: Blended, *, explain: bool = False) ->
         console.print(members_view(blend))
     _print_ensemble(console, stored, blend, f"the ensemble of {len(blend.members)} members")
     _print_files(console, stored)
-    _print_written(console, blended)
+    _print_written(console, written)
     _next_is_export(console, stored)
 
 
@@ -83,11 +90,11 @@ def print_gathered(console: Console, blended: Blended, *, explain: bool = False)
     _section(console, f"the ensemble of {len(blend.members)} members")
     console.print(blend_view(blend))
     _section(console, "where everything lies")
-    _print_written(console, blended)
+    _print_written(console, blended.written)
 
 
-def _print_written(console: Console, blended: Blended) -> None:
-    for path, what in blended.written:
+def _print_written(console: Console, written: Written) -> None:
+    for path, what in written:
         console.print(f"  {escape(path):<22} {what}", highlight=False, soft_wrap=True)
 
 

@@ -254,7 +254,7 @@ def _difference(blend: Blend) -> str:
 def _method(blend: Blend) -> str:
     tried = ", ".join(f"{one.name} {one.nested:.4f}" for one in blend.methods)
     lines = [
-        f"method {blend.choice or blend.method} (nested {blend.metric}: {tried})",
+        f"weights by {blend.choice or blend.method} (nested {blend.metric}: {tried})",
         f"in-sample {blend.in_sample:.4f}; {blend.n_rows} rows, {blend.n_folds} folds",
     ]
     if len(blend.stages) > 1:

@@ -18,7 +18,7 @@ COMMON_NAMES: dict[Role, tuple[str, ...]] = {
         *("id", "image_id", "img_id", "row_id", "uuid", "filename", "file_name", "image_name"),
         *("file", "image", "path", "file_path", "name"),
     ),
-    "label": ("label", "class", "target", "y_true", "true_label", "category", "y"),
+    "label": ("label", "class", "target", "y_true", "true_label", "category"),
     "fold": ("fold", "kfold", "folds", "fold_id"),
     "group": ("group", "groups", "group_id"),
     "weight": ("weight", "sample_weight", "row_weight", "weights"),

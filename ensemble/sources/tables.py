@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 
 import numpy as np
@@ -30,14 +29,19 @@ def need(where: Location) -> Location:
     """`where`, if something is there. Raises BlendError with the nearest name that is."""
     if where.exists():
         return where
-    parent = Location.of(where.uri.partition("?")[0].rpartition("/")[0] or "/")
     try:
-        beside = [child.name for child in parent.list()]
+        beside = [child.name for child in parent_of(where).list()]
     except (OSError, ValueError):
         beside = []
     nearest = get_close_matches(where.name, beside, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
     raise BlendError(f"{where}: no such file or folder{hint}")
+
+
+def parent_of(where: Location) -> Location:
+    """The folder that a file or folder lies in."""
+    address, mark, query = (where.uri, "", "") if where.is_local else where.uri.partition("?")
+    return Location((address.rpartition("/")[0] or "/") + mark + query)
 
 
 def read_table(where: Location, options: GatherOptions) -> pa.Table:
@@ -103,11 +107,7 @@ def _read_csv(data: bytes, options: GatherOptions) -> pa.Table:
         pa.BufferReader(data),
         parse_options=pa_csv.ParseOptions(delimiter=delimiter),
         convert_options=pa_csv.ConvertOptions(
-            column_types=dict.fromkeys(_text_columns(names, options), pa.string()),
+            column_types=dict.fromkeys(role_columns(names, options), pa.string()),
             strings_can_be_null=False,
         ),
     )
-
-
-def _text_columns(names: Sequence[str], options: GatherOptions) -> Collection[str]:
-    return role_columns(names, options)

@@ -214,7 +214,7 @@ class TestContract:
         probs = np.stack([np.eye(3)[labels], np.eye(3)[(labels + (np.arange(30) < 5)) % 3]])
         blend = way.fit(probs.astype(np.float32), labels, metric, None)(probs)
         np.testing.assert_allclose(blend.sum(axis=1), 1.0, atol=1e-9)
-        assert metric(labels, blend) == pytest.approx(metric(labels, probs[0]), abs=0.2)
+        assert ACCURACY(labels, blend) >= 25 / 30
 
     def test_a_class_without_labels_is_survived(self, way: Way, metric: Metric) -> None:
         probs, labels, _ = member_probabilities(6, 4, 90, 4)

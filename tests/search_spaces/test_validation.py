@@ -40,14 +40,18 @@ def with_value(key: str, value: object) -> dict[str, Any]:
         ("folds.n", 5, "folds.n: unknown key; choose one of k, kind"),
         ("folds.kid", 5, "folds.kid: unknown key; did you mean kind? choose one of k, kind"),
         ("blend.metric", "acuracy",
-         "blend.metric=acuracy: must be one of log_loss, accuracy, macro_f1;"
+         "blend.metric: acuracy must be one of log_loss, accuracy, macro_f1, balanced_accuracy,"
+         " quadratic_kappa, auc, brier, ece, top_K_accuracy or sklearn:SCORER;"
          " did you mean accuracy?"),
+        ("blend.groups", "cats",
+         "blend.groups: cats must be auto or lists of class names, such as [[a, b]]"),
         ("blend.confidence", 1, "blend.confidence=1: must be less than 1"),
         ("blend.confidence", float("nan"), "blend.confidence=nan: must be a finite number"),
         ("blend.methods", "greedy", "blend.methods=greedy: must be a list, such as [a, b]"),
-        ("blend.methods", [], "blend: methods must name at least one of equal, greedy, convex"),
+        ("blend.methods", [], "blend: methods must name at least one way to combine members, or auto"),
         ("blend.methods", ["equal", "gready"],
-         "blend.methods.1=gready: must be one of equal, greedy, convex; did you mean greedy?"),
+         "blend.methods.1=gready: must be one of auto, best_single, equal, log_mean, rank_mean,"
+         " vote, convex, greedy, bagged, swap, class_mean, stacking; did you mean greedy?"),
         ("search.budget", {},
          "search.budget: one of configurations, fold_epochs or hours must be set"),
         ("search.budget.hours", 0, "search.budget.hours=0: must be more than 0"),

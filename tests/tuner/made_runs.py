@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import yaml
 from rich.console import Console, RenderableType
 
@@ -19,6 +20,7 @@ from ensemble.blend_value import (
     Score,
     SingleScore,
 )
+from ensemble.combine import Combination
 from search_spaces.space import Study, load_study
 from tests.tuner.simulation import World
 from trainables.run_data import RUN_VERSION
@@ -108,6 +110,7 @@ def made_blend(members: Sequence[str] = ("c0", "c1"), *, intervals: bool = True)
         probe_fold=0,
         confidence=0.95,
         bootstrap=200 if intervals else 0,
+        combination=Combination("mean", np.full(len(members), weight)),
     )
 
 

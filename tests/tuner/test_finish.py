@@ -5,16 +5,20 @@ import io
 import shutil
 import uuid
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
 
+from ensemble.blend import BlendSettings
 from ensemble.blend_value import read_blend
 from ensemble.errors import BlendError
+from ensemble.methods import METHODS
+from ensemble.metrics import KNOWN_METRICS, get_metric
 from ensemble.store import OofStore
-from search_spaces.config import BlendConfig
+from search_spaces.config import BLEND_METRICS, BlendConfig, BlendMethodName
 from tests.conftest import TinyImages, _write_images
 from tests.tuner.made_runs import made_run, made_study, made_world
 from trainables.submission import SubmissionFormat
@@ -73,17 +77,28 @@ def stored(finished: Path, tmp_path: Path) -> StoredRun:
     return read_run(str(tmp_path / "run"))
 
 
-def test_the_settings_are_those_of_the_run_unless_others_are_chosen() -> None:
+def test_the_blend_s_settings_are_those_of_its_group() -> None:
     config = made_study().run
-    settings = blend_settings(config)
-    assert settings.metric == config.blend.metric
-    assert settings.methods == config.blend.methods
+    settings = blend_settings(config.blend, seed=config.seed, probe_fold=PROBE_FOLD)
+    for name, value in config.blend.model_dump().items():
+        assert getattr(settings, name) == value
     assert settings.probe_fold == PROBE_FOLD
     chosen = BlendConfig(metric="accuracy", methods=("equal",), bootstrap=0, confidence=0.9)
-    other = blend_settings(config, chosen)
+    other = blend_settings(chosen, seed=config.seed, probe_fold=PROBE_FOLD)
     assert (other.metric, other.methods, other.bootstrap) == ("accuracy", ("equal",), 0)
     assert other.confidence == 0.9
     assert other.seed == settings.seed
+
+
+def test_configuration_and_blend_know_the_same_names_and_defaults() -> None:
+    assert get_args(BlendMethodName) == ("auto", *METHODS)
+    for name in (*BLEND_METRICS, "top_3_accuracy", "sklearn:f1_weighted"):
+        assert get_metric(name).name == name
+        assert BlendConfig(metric=name).metric == name
+    assert set(BLEND_METRICS) == {name for name in KNOWN_METRICS if name.isidentifier()}
+    config, settings = BlendConfig(), BlendSettings()
+    for name in BlendConfig.model_fields:
+        assert getattr(config, name) == getattr(settings, name), name
 
 
 def test_the_submission_follows_the_sample(stored: StoredRun, images: TinyImages) -> None:

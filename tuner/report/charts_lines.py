@@ -11,7 +11,7 @@ from markupsafe import Markup
 from tuner.report.charts import Scale, mark
 
 MAX_Y_TICKS = 6
-MAX_POINTS = 80  # of one line: more cannot be seen at the size at which it is drawn
+MAX_POINTS = 60  # of one line: more cannot be seen at the size at which it is drawn
 
 
 @dataclass(frozen=True)

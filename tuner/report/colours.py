@@ -23,7 +23,7 @@ HUE_DEGREES = 250.0
 # Lightness and chroma at the two ends: little to much.
 _LIGHT_PAGE = ((0.965, 0.014), (0.36, 0.105))
 _DARK_PAGE = ((0.29, 0.03), (0.90, 0.055))
-_INK_TURNS_AT = 0.66  # OKLab lightness on which black and white text read equally well
+_INK_TURNS_AT = 0.575  # OKLab lightness on which black and white text read equally well
 
 
 def oklch(lightness: float, chroma: float, hue_degrees: float) -> str:
@@ -47,7 +47,7 @@ def ramp(*, dark: bool = False) -> tuple[tuple[str, str], ...]:
         part = step / (STEPS - 1)
         lightness = first + part * (last - first)
         shade = oklch(lightness, pale + part * (rich - pale), HUE_DEGREES)
-        shades.append((shade, "#111418" if lightness > _INK_TURNS_AT else "#ffffff"))
+        shades.append((shade, "#000000" if lightness > _INK_TURNS_AT else "#ffffff"))
     return tuple(shades)
 
 

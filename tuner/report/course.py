@@ -18,7 +18,7 @@ from tuner.report.spending import OUTCOMES, Spending
 from tuner.view import duration
 
 MAX_CHARTS = 24
-MAX_LINES = 150  # in one chart; what came furthest is drawn
+MAX_LINES = 500  # in all charts; in each, what came furthest is drawn
 LOG_FROM = 10.0
 TAIL = 0.1  # of all values, on the bad side, may lie beyond the axis: first epochs are often wild
 
@@ -45,7 +45,7 @@ def learning_curves(data: ReportData) -> Section:
     axes = Axes(x, y, "epoch", words(data.metric))
     groups = by_backbone(drawn)
     charts = Markup("").join(
-        _chart(data.names.get(name, name), curves, axes)
+        _chart(data.names.get(name, name), curves, axes, MAX_LINES // min(len(groups), MAX_CHARTS))
         for name, curves in list(groups.items())[:MAX_CHARTS]
     )
     markup = Markup('{}<div class="multiples">{}</div>').format(_legend(drawn), charts)
@@ -89,8 +89,8 @@ def spending(data: ReportData) -> Section:
 # --- curves -------------------------------------------------------------------------------------
 
 
-def _chart(name: str, curves: Sequence[Curve], axes: Axes) -> Markup:
-    shown = curves[-MAX_LINES:]
+def _chart(name: str, curves: Sequence[Curve], axes: Axes, most: int) -> Markup:
+    shown = curves[-most:]
     lines = [
         Line(
             tuple(zip(map(float, curve.epochs), curve.values, strict=True)),

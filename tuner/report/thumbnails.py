@@ -17,7 +17,7 @@ MAX_THUMBNAILS = 40
 MAX_FILE_BYTES = 64 << 20
 MAX_PIXELS = 100_000_000
 JPEG_QUALITY = 78
-MAX_URI_CHARACTERS = 24_000  # noise compresses badly; 40 of these are still below a megabyte
+MAX_URI_CHARACTERS = 12_000  # noise compresses badly; 40 of these are half a megabyte
 
 
 def thumbnails(paths: Mapping[str, str]) -> dict[str, str | None]:

@@ -1,9 +1,9 @@
-"""A report's data by hand: a make-believe race, a blend with every part, tables of three classes."""
+"""A report by hand: a make-believe race, a blend with every part, tables of three classes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -187,8 +187,6 @@ def stored_run(root: Path, world: World | None = None) -> StoredRun:
 
 def report_data(root: Path) -> ReportData:
     """A finished run with tables and a blend (which has not been written)."""
-    from dataclasses import replace
-
     stored = stored_run(root)
     write_tables(root, tables(stored.race.members))
     return replace(gather(stored), blend=report_blend(stored.race.members))

@@ -22,6 +22,7 @@ from ensemble.blend_value import (
     write_blend,
 )
 from ensemble.calibration import CalibrationKind
+from ensemble.errors import BlendError
 from ensemble.explain import contributions
 from ensemble.final import Final, fit_final
 from ensemble.fitting import SINGLE, UNDECIDED, Fitter, FitSettings, outcome_of
@@ -177,6 +178,11 @@ def fit_library(
 ) -> Fitted:
     """`fit_blend` of what was read already, with the nested predictions. A library without whole
     probabilities can be blended for log loss, by methods that need no more."""
+    if rules is not None and library.probs is None:
+        raise BlendError(
+            f"rules of {rules.source} need the probabilities of all classes, and only the true "
+            "class's were read: read whole probabilities, or leave the rules out"
+        )
     say = progress or (lambda text: None)
     fitting = settings.fitting(library.classes)
     choosing = len(fitting.methods) > 1 or rules is not None
@@ -218,7 +224,7 @@ def fit_library(
         calibration=way.calibration,
         groups=tuple(
             SecondBlend(classes, tuple(weights[order].tolist()))
-            for classes, weights in final.fits.groups
+            for classes, weights in final.fits.groups_of(method)
         ),
         rules=final.rules,
         stages=tuple(Stage(name, judge.value(each)) for name, each in honest.stages.items()),

@@ -172,6 +172,40 @@ class Blend:
         total = sum(member.weight for member in self.members)
         if not abs(total - 1.0) <= WEIGHT_TOLERANCE or min(m.weight for m in self.members) < 0:
             raise BlendError(f"expected non-negative weights with a sum of 1, got a sum of {total}")
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        """What is fitted must be of these members and classes: a file may say anything."""
+        own = np.array([member.weight for member in self.members])
+        weights = self.combination.weights
+        if weights.shape != own.shape or not np.allclose(weights, own, atol=WEIGHT_TOLERANCE):
+            raise BlendError(
+                f"expected a combination with the {len(own)} members' own weights, "
+                f"got {', '.join(f'{weight:.4g}' for weight in weights)}"
+            )
+        n_classes = len(self.classes)
+        for name in ("class_weights", "intercept"):
+            shape = self.combination.parameters.get(name, np.empty(n_classes)).shape
+            if shape[-1] != n_classes:
+                raise BlendError(f"{name}: expected {n_classes} classes, got {shape[-1]}")
+        if self.calibration.scale is not None and len(self.calibration.scale) != n_classes:
+            raise BlendError(
+                f"calibration: expected {n_classes} classes, got {len(self.calibration.scale)}"
+            )
+        for group in self.groups:
+            if len(group.weights) != len(own):
+                raise BlendError(
+                    f"group {group.classes}: expected {len(own)} weights, got {len(group.weights)}"
+                )
+            if not all(0 <= index < n_classes for index in group.classes):
+                raise BlendError(
+                    f"group {group.classes}: expected classes from 0 to {n_classes - 1}"
+                )
+
+    @property
+    def has_probe_fold(self) -> bool:
+        """Whether configurations were selected on a fold, which flatters them there."""
+        return self.probe_fold >= 0
 
     @property
     def score(self) -> JudgedScore:

@@ -19,6 +19,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 from ensemble.average import check_members, in_blocks, row_blocks
 from ensemble.convex import fit_convex
@@ -59,7 +60,10 @@ def fit_class_weights(
     if len(active) > 1:
         pull = l2 / counted_rows(row_weights, len(labels))
         loss = _Loss(probs, active, labels, shares, _floored(p_true[active]), same[active], pull)
-        matrix[active] = loss.minimised()
+        # The products are small: a second thread costs more than it does, above all where other
+        # work keeps the machine busy.
+        with threadpool_limits(1, user_api="blas"):
+            matrix[active] = loss.minimised()
     return matrix
 
 
@@ -85,7 +89,8 @@ def class_mean_block(
             total += np.multiply(proba, weights, dtype=np.float64)
     mass = total.sum(axis=1, keepdims=True)
     # A row whose whole probability lies where its members have no weight says nothing.
-    return np.divide(total, mass, out=np.full(total.shape, 1.0 / total.shape[1]), where=mass > 0)
+    uniform = np.full_like(total, 1.0 / members[0].shape[1])
+    return np.divide(total, mass, out=uniform, where=mass > 0)
 
 
 def check_class_weights(class_weights: np.ndarray, shape: tuple[int, ...]) -> None:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.fitting import Fitter
+from ensemble.fitting import Fitter, joined
 from ensemble.library import Library
 from ensemble.nested import last
 from ensemble.outcome import Outcome
-from ensemble.fitting import joined
 
 
 @dataclass(frozen=True)

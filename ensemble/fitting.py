@@ -4,7 +4,7 @@ where labels meet members. Everything learnt, down to the temperatures, comes fr
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,11 +59,12 @@ class Way:
 @dataclass(frozen=True, eq=False)
 class Fits:
     """What was learnt from some rows, all of it small. `temperatures` (M,); the ways by method;
-    the second blends as (classes, weights (M,))."""
+    the second blends as (classes, weights (M,)), None where none were asked for: a set of folds
+    in which "auto" found none still has the stage."""
 
     temperatures: NDArray[np.float64]
     ways: Mapping[str, Way]
-    groups: tuple[tuple[tuple[int, ...], NDArray[np.float64]], ...]
+    groups: tuple[tuple[tuple[int, ...], NDArray[np.float64]], ...] | None
 
     def stages(
         self, method: str, probs: NDArray[np.float32]
@@ -75,10 +76,14 @@ class Fits:
         if way.calibration.kind != "none":
             proba = way.calibration(proba)
             yield "calibration", proba
-        if self.groups and method != SINGLE:
-            for classes, weights in self.groups:
+        if self.groups is not None:
+            for classes, weights in self.groups_of(method):
                 proba = divide_anew(proba, probs, classes, weights)
             yield "groups", proba
+
+    def groups_of(self, method: str) -> tuple[tuple[tuple[int, ...], NDArray[np.float64]], ...]:
+        """The second blends of `method`. One member alone has none: they need the others."""
+        return () if self.groups is None or method == SINGLE else self.groups
 
 
 @dataclass(eq=False)
@@ -112,7 +117,7 @@ class Fitter:
     def without(self, member: int, method: str) -> Fitter:
         """The same with one member less and nothing but `method`."""
         assert self.members is not None
-        settings = FitSettings(**{**vars(self.settings), "methods": (method,)})
+        settings = replace(self.settings, methods=(method,))
         kept = self.members[self.members != member]
         other = Fitter(self.library, settings, self.held_out, kept)
         positions = np.searchsorted(self.members, kept)
@@ -139,7 +144,7 @@ class Fitter:
         if probs is None:
             p_true = np.ascontiguousarray(library.p_true[np.ix_(self.members, rows)])
         else:
-            p_true = probs[:, np.arange(len(rows)), labels]
+            p_true = np.ascontiguousarray(probs[:, np.arange(len(rows)), labels])
         weights = None if library.row_weights is None else library.row_weights[rows]
         one = self.settings
         return FitRows(labels, p_true, probs, weights, one.metric, one.greedy_steps, one.l2)
@@ -203,10 +208,12 @@ class Fitter:
             row_weights=rows.row_weights,
         )
 
-    def _groups(self, rows: FitRows) -> tuple[tuple[tuple[int, ...], NDArray[np.float64]], ...]:
+    def _groups(
+        self, rows: FitRows
+    ) -> tuple[tuple[tuple[int, ...], NDArray[np.float64]], ...] | None:
         groups = self.settings.groups
         if not groups:
-            return ()
+            return None
         if isinstance(groups, str):
             decided = rows.whole.mean(axis=0).argmax(axis=1)
             groups = confused_groups(rows.labels, decided, self.library.n_classes)
@@ -249,9 +256,11 @@ class Fitter:
         shape = (len(self.members), len(rows), library.n_classes)
         out = empty_array(shape, np.float32, memory_bytes=self.settings.memory_bytes)
         for index, member in enumerate(self.members):
-            np.take(library.probs[member], rows, axis=0, out=out[index])
+            one = np.asarray(out[index])
+            # Rows are valid; any other mode would first write to a copy of `out`.
+            np.take(library.probs[member], rows, axis=0, out=one, mode="clip")
             if temperatures[index] != 1.0:
-                out[index] = temper(out[index], temperatures[index])
+                temper(one, temperatures[index], out=one)
         return out
 
     def _blocks(self, rows: NDArray[np.intp]) -> Iterator[slice]:

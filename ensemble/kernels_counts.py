@@ -1,8 +1,8 @@
 """Accuracy and macro-F1 of many members from the decisions that each of them changes, compiled.
 
 M members, N rows, C classes. Rows count in whole units: sums are exact, so that equal scores are
-equal numbers, in whatever order rows and changes come. `best` (N, M) int32 are the decisions of
-each member alone; `top` (N,) int32 those of the combination at hand, and `flips` (f, 3) int32 what
+equal numbers, in whatever order rows and changes come. `decided` (m, N) int32 are the decisions
+of members alone; `top` (N,) int32 those of the combination at hand, and `flips` (f, 3) int32 what
 a further member changes in them: its position, the row, the new class.
 """
 
@@ -14,14 +14,12 @@ from ensemble.kernels import compiled, inlined
 
 
 @compiled()
-def correct_alone(
-    members: np.ndarray, best: np.ndarray, labels: np.ndarray, units: np.ndarray
-) -> np.ndarray:
-    """(m,) int64: `units` (N,) int64 of the rows that each of `members` decides rightly."""
-    correct = np.zeros(members.size, np.int64)
-    for n in range(labels.size):
-        for i in range(members.size):
-            if best[n, members[i]] == labels[n]:
+def correct_alone(decided: np.ndarray, labels: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """(m,) int64: `units` (N,) int64 of the rows that each of `decided` (m, N) has right."""
+    correct = np.zeros(len(decided), np.int64)
+    for i in range(len(decided)):
+        for n in range(labels.size):
+            if decided[i, n] == labels[n]:
                 correct[i] += units[n]
     return correct
 
@@ -44,19 +42,19 @@ def correct_after(
 
 @compiled()
 def f1_alone(
-    members: np.ndarray, best: np.ndarray, labels: np.ndarray, units: np.ndarray, n_classes: int
+    decided: np.ndarray, labels: np.ndarray, units: np.ndarray, n_classes: int
 ) -> np.ndarray:
-    """(m,) float64: macro-F1 of each of `members`, rows counting `units` (N,) int64 each."""
+    """(m,) float64: macro-F1 of each of `decided` (m, N), rows counting `units` (N,) each."""
     true = np.zeros(n_classes, np.int64)
-    predicted = np.zeros((members.size, n_classes), np.int64)
-    correct = np.zeros((members.size, n_classes), np.int64)
     for n in range(labels.size):
         true[labels[n]] += units[n]
-        for i in range(members.size):
-            decided = best[n, members[i]]
-            predicted[i, decided] += units[n]
-            if decided == labels[n]:
-                correct[i, decided] += units[n]
+    predicted = np.zeros((len(decided), n_classes), np.int64)
+    correct = np.zeros((len(decided), n_classes), np.int64)
+    for i in range(len(decided)):
+        for n in range(labels.size):
+            predicted[i, decided[i, n]] += units[n]
+            if decided[i, n] == labels[n]:
+                correct[i, labels[n]] += units[n]
     return _f1(true, predicted, correct)
 
 

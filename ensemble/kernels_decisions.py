@@ -1,13 +1,24 @@
 """Which rows a further member makes the mean decide otherwise, compiled.
 
-M members, N rows, C classes; of `probs` (M, N, C) `kernels_read` has read the highest values once.
-From then on a row is looked at only if its decision can change: a member changes it only if the
-lead of the class on top, in the running sum, is no more than the member's highest probability less
-its probability of that class. The lead is kept as a lower bound from two numbers of each chosen
-member, so that the running sums of rows which stay safe are never even formed.
+M members, N rows, C classes, of which each row's shortlist has K (`kernels_read`). The running sum
+is kept for the shortlist alone, with an upper bound for all other classes. A row is looked at only
+if its decision can change: a member changes it only if the lead of the class on top is no more
+than the member's highest probability less its probability of that class. Where the bound for the
+other classes comes within SLACK of the top, the row is summed up over all classes.
 
-Sums are float64, added in the order of choice, as numpy would: rows whose lead is within SLACK of
-the limit are summed up, and the first of equal classes decides, as in argmax.
+Sums are float64, added in the order of choice, as numpy would; the first of equal classes decides,
+as in argmax. Shortlists are ascending, so that first in the list is first of the classes.
+
+State of a bag's rows, changed in place, besides `order` (room,) int64, the members in it:
+
+sums   (N, K) float64: the running sum of the shortlist
+bound  (N,) float64: of all other classes, at least their running sums
+top    (N,) int32: the decision
+place  (N,) int32: where in the shortlist it is; -1 where the shortlist does not decide
+lead   (N,) float64: at most what the decision is ahead by
+most   (N,) float64: at least what any one member can close of a lead
+whole  (N, C) float64: running sums of all classes of those rows that needed them
+seen   (N,) int32: how many of `order` are in that row of `whole`; 0: nothing there yet
 """
 
 from __future__ import annotations
@@ -16,114 +27,135 @@ import numpy as np
 
 from ensemble.kernels import compiled, inlined
 
-SLACK = 1e-9  # far more than a lower bound's rounding, far less than what a float32 tells apart
+SLACK = 1e-9  # far more than a bound's rounding, far less than what a float32 tells apart
+NO_PLACE = -1
+
+
+@inlined()
+def _decide(row: np.ndarray) -> tuple[int, float, float]:
+    """The first place of the highest value of `row` (K,), the value, and the second highest."""
+    place = 0
+    top = row[0]
+    second = -np.inf
+    for c in range(1, row.size):
+        value = row[c]
+        loser = top if value > top else value
+        second = loser if loser > second else second
+        place = c if value > top else place
+        top = value if value > top else top
+    return place, top, second
 
 
 @inlined(fastmath=("nnan", "nsz"))
-def _largest(row: np.ndarray) -> float:
-    top = row[0]
-    for c in range(1, row.size):
+def _largest(row: np.ndarray, start: int, end: int, top: float) -> float:
+    for c in range(start, end):
         top = row[c] if row[c] > top else top
     return top
 
 
 @inlined()
-def _first(row: np.ndarray, wanted: float) -> int:
-    for c in range(row.size):
-        if row[c] == wanted:
-            return c
-    return 0
+def _first(row: np.ndarray) -> int:
+    """argmax, of many classes."""
+    top = _largest(row, 0, row.size, row[0])
+    place = 0
+    while row[place] != top:
+        place += 1
+    return place
 
 
 @inlined()
-def _decide(row: np.ndarray) -> tuple[int, float]:
-    """The first class of the highest value of `row` (C,), and its lead over the second."""
-    if row.size == 1:
-        return 0, np.inf
-    top = _largest(row)
-    place = _first(row, top)
-    second = -np.inf
-    if place > 0:
-        second = _largest(row[:place])
-    if place + 1 < row.size:
-        other = _largest(row[place + 1 :])
-        second = other if other > second else second
-    return place, top - second
+def _decide_whole(row: np.ndarray) -> tuple[int, float]:
+    """The first place of the highest value of `row` (C,), and what it is ahead by."""
+    place = _first(row)
+    second = _largest(row, 0, place, -np.inf)
+    return place, row[place] - _largest(row, place + 1, row.size, second)
 
 
 @inlined()
 def _sum_up(
-    n: int,
-    probs: np.ndarray,
-    order: np.ndarray,
-    size: int,
-    sums: np.ndarray,
-    seen: np.ndarray,
-    top: np.ndarray,
-    lead: np.ndarray,
-    most: np.ndarray,
-) -> None:
-    """Bring row n's sum up to all `size` members chosen, and with it decision and exact lead."""
-    if seen[n] == size:
-        return
-    row = sums[n]
-    if seen[n] == 0:
-        row[:] = probs[order[0], n]
-        seen[n] = 1
+    n: int, probs: np.ndarray, order: np.ndarray, size: int, whole: np.ndarray, seen: np.ndarray
+) -> np.ndarray:
+    """Row n's running sum of all classes, (C,)."""
+    row = whole[n]
     for i in range(seen[n], size):
         added = probs[order[i], n]
-        for c in range(row.size):
-            row[c] += added[c]
+        if i == 0:
+            for c in range(row.size):
+                row[c] = added[c]
+        else:
+            for c in range(row.size):
+                row[c] += added[c]
     seen[n] = size
-    place, lead[n] = _decide(row)
-    if place != top[n]:
-        top[n] = place
-        most[n] = np.inf
+    return row
+
+
+@compiled()
+def decisions_alone(
+    members: np.ndarray,
+    probs: np.ndarray,
+    classes: np.ndarray,
+    listed: np.ndarray,
+    highest: np.ndarray,
+    rest: np.ndarray,
+) -> np.ndarray:
+    """(m, N) int32: what each of `members` decides alone."""
+    decided = np.empty((members.size, len(classes)), np.int32)
+    for n in range(len(classes)):
+        for i in range(members.size):
+            m = members[i]
+            high = highest[n, m]
+            if high <= rest[n, m]:
+                decided[i, n] = _first(probs[m, n])
+                continue
+            k = 0
+            while listed[n, m, k] != high:
+                k += 1
+            decided[i, n] = classes[n, k]
+    return decided
 
 
 @compiled()
 def add_member(
     member: int,
     probs: np.ndarray,
-    highest: np.ndarray,
-    second: np.ndarray,
-    best: np.ndarray,
+    classes: np.ndarray,
+    listed: np.ndarray,
+    rest: np.ndarray,
     order: np.ndarray,
     size: int,
     sums: np.ndarray,
-    seen: np.ndarray,
+    bound: np.ndarray,
     top: np.ndarray,
+    place: np.ndarray,
     lead: np.ndarray,
     most: np.ndarray,
+    whole: np.ndarray,
+    seen: np.ndarray,
 ) -> None:
-    """Put `member` into the running sum as its `size`th.
-
-    State of rows, changed in place: `sums` (N, C) float64 and `seen` (N,) int32, how many of
-    `order` (steps,) int64 are in that row of it; `top` (N,) int32, the sum's decision; `lead` (N,)
-    float64, at most its true lead; `most` (N,) float64, at least what any member can close of it.
-    """
+    """Put `member` into the bag as its `size`th."""
     order[size - 1] = member
-    for n in range(lead.size):
-        high = np.float64(highest[n, member])
+    n_listed, n_classes = classes.shape[1], probs.shape[2]
+    for n in range(len(sums)):
+        row = sums[n]
         if size == 1:
-            top[n] = best[n, member]
-            lead[n] = high - second[n, member]
-            most[n] = np.inf
             seen[n] = 0
-            continue
-        if best[n, member] == top[n]:
-            lead[n] += high - second[n, member]
+            bound[n] = 0.0
+            top[n] = -1
+            for k in range(n_listed):
+                row[k] = 0.0
+        for k in range(n_listed):
+            row[k] += listed[n, member, k]
+        bound[n] += rest[n, member]
+        k, best, second = _decide(row)
+        if n_listed == n_classes or best > bound[n] + SLACK:
+            decided = int(classes[n, k])
+            place[n] = k
+            lead[n] = best - (second if n_listed == n_classes else max(second, bound[n]))
         else:
-            lead[n] -= high - probs[member, n, top[n]]
-        if lead[n] <= SLACK:
-            _sum_up(n, probs, order, size, sums, seen, top, lead, most)
-
-
-@inlined()
-def _decide_with(row: np.ndarray, added: np.ndarray, scratch: np.ndarray) -> int:
-    for c in range(row.size):
-        scratch[c] = row[c] + added[c]
-    return _first(scratch, _largest(scratch))
+            decided, lead[n] = _decide_whole(_sum_up(n, probs, order, size, whole, seen))
+            place[n] = NO_PLACE
+        if decided != top[n]:
+            top[n], most[n] = decided, np.inf
 
 
 @compiled()
@@ -131,80 +163,92 @@ def find_flips(
     removed: int,
     members: np.ndarray,
     probs: np.ndarray,
+    classes: np.ndarray,
+    listed: np.ndarray,
     highest: np.ndarray,
-    second: np.ndarray,
-    best: np.ndarray,
+    rest: np.ndarray,
     order: np.ndarray,
     size: int,
     sums: np.ndarray,
-    seen: np.ndarray,
+    bound: np.ndarray,
     top: np.ndarray,
+    place: np.ndarray,
     lead: np.ndarray,
     most: np.ndarray,
-    of_top: np.ndarray,
+    whole: np.ndarray,
+    seen: np.ndarray,
     flips: np.ndarray,
-) -> tuple[int, int]:
-    """What changes where each of `members` (m,) int64 joins the sum of `size` members, after one
+) -> tuple[int, int, int]:
+    """What changes where each of `members` (m,) int64 joins the bag of `size` members, after one
     copy of `removed` leaves it (-1: none leaves, else `size` is at least 2). Fills `flips`
     (room, 3) int32 with (position in `members`, row, its new class) wherever that is not `top`.
     Returns how many there are, the first `room` of them written, and how many pairs of row and
-    member had to be summed up. The rest as in `add_member`.
-    """
-    n_classes = probs.shape[2]
-    found = 0
-    summed = 0
+    member had to be added up: over the shortlist, and over all classes."""
+    n_listed, n_classes = classes.shape[1], probs.shape[2]
+    partial = n_listed < n_classes
+    found = short_sums = whole_sums = 0
+    short_without = np.empty(n_listed)
     without = np.empty(n_classes)
     scratch = np.empty(n_classes)
-    for n in range(lead.size):
+    for n in range(len(sums)):
         taken = np.float64(highest[n, removed]) if removed >= 0 else 0.0
         if lead[n] - taken > most[n] + SLACK:
             continue
-        _sum_up(n, probs, order, size, sums, seen, top, lead, most)
-        if lead[n] - taken > most[n] + SLACK:
-            continue
-        row, leader, margin = sums[n], int(top[n]), lead[n]
+        row, others, k, leader, margin = sums[n], bound[n], int(place[n]), int(top[n]), lead[n]
         if removed >= 0:
-            for c in range(n_classes):
-                without[c] = row[c] - probs[removed, n, c]
-            row = without
-            leader, margin = _decide(row)
-        if most[n] == np.inf:
-            of_top[n] = -1.0
+            for c in range(n_listed):
+                short_without[c] = row[c] - listed[n, removed, c]
+            row = short_without
+            others -= rest[n, removed]
+            k, best, second = _decide(row)
+            leader = int(classes[n, k])
+            margin = best - (max(second, others) if partial else second)
+            if partial and best <= others + SLACK:
+                k = NO_PLACE
+        in_whole = k == NO_PLACE
+        if in_whole:
+            base = _sum_up(n, probs, order, size, whole, seen)
+            if removed >= 0:
+                for c in range(n_classes):
+                    without[c] = base[c] - probs[removed, n, c]
+                leader, margin = _decide_whole(without)
+            for c in range(n_listed):
+                k = c if classes[n, c] == leader else k
         closable = 0.0
         for i in range(members.size):
             m = members[i]
-            place = best[n, m]
-            high = np.float64(highest[n, m])
+            p_leader = listed[n, m, k] if k != NO_PLACE else probs[m, n, leader]
+            gain = np.float64(highest[n, m]) - p_leader
+            closable = gain if gain > closable else closable
             decided = leader
-            if place == leader:
-                if margin <= SLACK:
-                    decided = _decide_with(row, probs[m, n], scratch)
-                    summed += 1
-            else:
-                gain = high
-                if high + SLACK >= margin:
-                    if leader != top[n]:
-                        p_leader = probs[m, n, leader]
+            if gain + SLACK >= margin:
+                unsure = in_whole
+                if not in_whole:
+                    short_sums += 1
+                    at = 0
+                    best = row[0] + listed[n, m, 0]
+                    for c in range(1, n_listed):
+                        value = row[c] + listed[n, m, c]
+                        at = c if value > best else at
+                        best = value if value > best else best
+                    decided = int(classes[n, at])
+                    unsure = partial and best <= others + rest[n, m] + SLACK
+                if unsure:
+                    whole_sums += 1
+                    base = _sum_up(n, probs, order, size, whole, seen)
+                    added = probs[m, n]
+                    if removed >= 0:
+                        left = probs[removed, n]
+                        for c in range(n_classes):
+                            scratch[c] = (base[c] - left[c]) + added[c]
                     else:
-                        if of_top[n, m] < 0:
-                            of_top[n, m] = probs[m, n, leader]
-                        p_leader = of_top[n, m]
-                    gain = high - p_leader
-                    if gain + SLACK >= margin:
-                        # Only the two classes on top matter, unless a third may reach them.
-                        old, new = row[leader] + p_leader, row[place] + high
-                        third = row[leader] - margin + second[n, m] + SLACK
-                        if (new if new > old else old) > third:
-                            if new > old or (new == old and place < leader):
-                                decided = int(place)
-                        else:
-                            decided = _decide_with(row, probs[m, n], scratch)
-                            summed += 1
-                closable = gain if gain > closable else closable
+                        for c in range(n_classes):
+                            scratch[c] = base[c] + added[c]
+                    decided = _first(scratch)
             if decided != top[n]:
                 if found < len(flips):
                     flips[found, 0], flips[found, 1], flips[found, 2] = i, n, decided
                 found += 1
         if leader == top[n]:
             most[n] = closable
-    return found, summed
+    return found, short_sums, whole_sums

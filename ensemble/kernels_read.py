@@ -44,7 +44,12 @@ def _choose_classes(peaks: np.ndarray, classes: np.ndarray, values: np.ndarray) 
             at -= 1
         values[at], classes[at] = peaks[c], c
         size += 1
-    classes.sort()
+    for i in range(1, classes.size):
+        kept, at = classes[i], i
+        while at > 0 and classes[at - 1] > kept:
+            classes[at] = classes[at - 1]
+            at -= 1
+        classes[at] = kept
 
 
 @inlined()

@@ -39,6 +39,17 @@ class Library:
     row_weights: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
+        unknown = np.flatnonzero(self.labels == UNKNOWN_LABEL)
+        if len(unknown):
+            raise BlendError(
+                f"expected a label in every row, got {len(unknown)} without (first id "
+                f"{self.ids[unknown[0]]!r}); a blend is fitted on known labels"
+            )
+        if len(self.fold_names) < 2:
+            raise BlendError(
+                f"expected rows of at least two folds, got {list(self.fold_names)}: "
+                "a nested score holds one out"
+            )
         if self.groups is not None and self.groups.shape != self.labels.shape:
             raise BlendError(f"expected {self.n_rows} groups, got {self.groups.shape}")
         if self.row_weights is not None:

@@ -84,7 +84,7 @@ def blend_run(
     metadata = {name: store.metadata(name) for name in names}
     classes, fingerprint = _common(metadata)
     groups = table.groups if any(group is not None for group in table.groups) else None
-    if needs_only_true_class(settings):
+    if rules is None and needs_only_true_class(settings):
         say(f"reading the true class's probabilities of {len(names)} members")
         library = _true_class_library(store, names, classes, table, groups)
     else:

@@ -33,7 +33,7 @@ def simplex_quadratic_optimum(
     return np.asarray(weights / weights.sum())
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _optimum(
     unit: np.ndarray, linear: np.ndarray, ones: np.ndarray, value: np.ndarray
 ) -> NDArray[np.float64]:
@@ -51,7 +51,8 @@ def _optimum(
         if below:
             _towards(unit, linear, ones, solution, working, value)
             continue
-        value[:] = solution
+        for i in range(size):
+            value[i] = solution[i]
         for i in range(size):
             slope[i] = (_dot(unit[i], value) + linear[i]) / ones[i]
         entering = _entering(slope, working)
@@ -61,7 +62,7 @@ def _optimum(
     return value
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _towards(
     unit: np.ndarray,
     linear: np.ndarray,
@@ -95,7 +96,7 @@ def _towards(
             value[i] = 0.0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _entering(slope: np.ndarray, working: np.ndarray) -> int:
     """The member outside `working` that would lower the objective most, -1 where none would."""
     level = 0.0
@@ -114,7 +115,7 @@ def _entering(slope: np.ndarray, working: np.ndarray) -> int:
     return best
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _minimum(
     unit: np.ndarray,
     linear: np.ndarray,
@@ -152,7 +153,7 @@ def _minimum(
         solution[at[i]] = free[i] - level * pull[i]
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})
 def _dot(a: np.ndarray, b: np.ndarray) -> float:
     total = 0.0
     for i in range(a.size):
@@ -160,7 +161,7 @@ def _dot(a: np.ndarray, b: np.ndarray) -> float:
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _quadratic(unit: np.ndarray, linear: np.ndarray, value: np.ndarray) -> float:
     total = 0.0
     for i in range(value.size):
@@ -168,7 +169,7 @@ def _quadratic(unit: np.ndarray, linear: np.ndarray, value: np.ndarray) -> float
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _cholesky(factor: np.ndarray) -> None:
     """The lower factor of the matrix whose lower half is `factor`, in place. A pivot that rounding
     took is as small as the ridge."""
@@ -180,7 +181,7 @@ def _cholesky(factor: np.ndarray) -> None:
         factor[i, i] = np.sqrt(max(rest, RIDGE))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _solve(factor: np.ndarray, side: np.ndarray) -> None:
     """side = x with factor factor' x = side."""
     for i in range(side.size):

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.average import check_members, true_class_matrix
-from ensemble.metrics import LOG_LOSS, Metric, check_row_weights
+from ensemble.metric_functions import log_loss_of_true_class
+from ensemble.metrics import Metric, check_row_weights
 
 
 def best_single(
@@ -30,7 +31,7 @@ def best_single(
         values = [metric(labels, proba, row_weights) for proba in source]
         p_true = true_class_matrix(source, labels)
     losses = [
-        (metric.loss(value), LOG_LOSS.from_true_class(row, row_weights))
+        (metric.loss(value), log_loss_of_true_class(row, row_weights))
         for value, row in zip(values, p_true, strict=True)
     ]
     weights = np.zeros(len(source))

@@ -20,6 +20,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 from ensemble.average import check_members, in_blocks, row_blocks
 from ensemble.class_weights import counted_rows
@@ -53,8 +54,8 @@ def fit_stacking(
     `probs`: (M, N, C), exact zeros allowed (clipped at 1e-6). `labels`: (N,). `row_weights`: (N,),
     None for all 1; their sum stands for the number of rows. Minimises the log loss summed over all
     rows plus l2 / 2 (M |a - 1/M|^2 + M |D|^2 + |b|^2): convex, by L-BFGS with at most 100
-    iterations. A class without labels becomes improbable, not impossible. Raises ValueError on a shape mismatch, NaN,
-    impossible row weights or an `l2` that is not above 0.
+    iterations. A class without labels becomes improbable, not impossible. Raises ValueError on a
+    shape mismatch, NaN, impossible row weights or an `l2` that is not above 0.
     """
     check_members(probs, labels)
     if not (np.isfinite(l2) and l2 > 0):
@@ -63,7 +64,10 @@ def fit_stacking(
     n_members, _, n_classes = probs.shape
     pairs = n_members * n_classes**2 <= max_parameters
     pull = l2 / counted_rows(row_weights, len(labels))
-    return _Loss(probs, labels, shares, pull, pairs).minimised()
+    # The products are small: a second thread costs more than it does, above all where other work
+    # keeps the machine busy.
+    with threadpool_limits(1, user_api="blas"):
+        return _Loss(probs, labels, shares, pull, pairs).minimised()
 
 
 def stack(probs: np.ndarray, coef: np.ndarray, intercept: np.ndarray) -> NDArray[np.float64]:

@@ -58,7 +58,7 @@ _E1, _E2, _E3, _E4, _E5, _E6, _E7 = (
 )
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def log_floored(values: np.ndarray, out: np.ndarray) -> None:
     """out = log(max(values, 1e-12)), both (n,) float32, NaN not looked for."""
     for i in range(values.size):
@@ -80,7 +80,7 @@ def log_floored(values: np.ndarray, out: np.ndarray) -> None:
         out[i] = (r - _HALF * square) + z + e * _LN2_HIGH
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def exp_scaled(logits: np.ndarray, beta: float, out: np.ndarray) -> None:
     """out = exp(beta logits), both (n,) float32, for beta logits <= 0; below 2^-126 it stays
     there."""
@@ -106,7 +106,7 @@ def exp_scaled(logits: np.ndarray, beta: float, out: np.ndarray) -> None:
         out[i] = r * np.int32(np.int32(k + _BIAS) << _EXPONENT_AT).view(np.float32)
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def shift_rows(logits: np.ndarray, n_classes: int) -> None:
     """Subtract from each row of `logits` (rows * C,) its maximum, in place."""
     for start in range(0, logits.size, n_classes):
@@ -118,7 +118,7 @@ def shift_rows(logits: np.ndarray, n_classes: int) -> None:
             row[c] -= top
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})
 def _raw_moments(logits: np.ndarray, mass: np.ndarray) -> tuple[float, float, float, float, float]:
     """Mean of the first five powers of `logits` (C,) under `mass` (C,)."""
     s0 = s1 = s2 = s3 = s4 = s5 = _ZERO
@@ -139,7 +139,7 @@ def _raw_moments(logits: np.ndarray, mass: np.ndarray) -> tuple[float, float, fl
     return s1 / total, s2 / total, s3 / total, s4 / total, s5 / total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _add_higher_cumulants(
     into: np.ndarray, share: float, m1: float, m2: float, m3: float, m4: float, m5: float
 ) -> None:
@@ -154,7 +154,7 @@ def _add_higher_cumulants(
     into[6] += share * (c5 - 10.0 * c3 * c2)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def cumulant_sums(
     proba: np.ndarray,
     labels: np.ndarray,
@@ -184,7 +184,8 @@ def cumulant_sums(
             log_floored(proba[start : start + rows].reshape(-1), logits[:size])
         else:
             for i in range(rows):
-                picked[i * n_classes : (i + 1) * n_classes] = proba[(start + i) * stride]
+                for c in range(n_classes):
+                    picked[i * n_classes + c] = proba[(start + i) * stride, c]
             log_floored(picked[:size], logits[:size])
         shift_rows(logits[:size], n_classes)
         exp_scaled(logits[:size], beta, mass[:size])
@@ -203,7 +204,7 @@ def cumulant_sums(
     return sums
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})
 def _normalise(row: np.ndarray) -> None:
     total = 0.0  # float64: a thousand small probabilities beside one near 1 must not vanish
     for value in row:
@@ -213,7 +214,7 @@ def _normalise(row: np.ndarray) -> None:
         row[c] *= inverse
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def temper_rows(proba: np.ndarray, beta: float, out: np.ndarray) -> None:
     """out = softmax(beta log max(p, 1e-12)), row by row; `out` (N, C) float32 may be `proba`."""
     n_rows, n_classes = proba.shape

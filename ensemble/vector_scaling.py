@@ -96,7 +96,7 @@ def apply_vector_scaling(
     return scaled
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _loss(
     logs: np.ndarray, labels: np.ndarray, shares: np.ndarray, scale: np.ndarray, bias: np.ndarray
 ) -> tuple[float, NDArray[np.float64]]:

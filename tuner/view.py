@@ -83,21 +83,22 @@ def leaderboard(
 
 
 def blend_view(blend: Blend) -> RenderableType:
-    """The ensemble against its best member, the honest score first."""
+    """The ensemble against its best member, the honest score first. Where nothing was selected on
+    a probe fold, there is no score without it."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    percent = f"{blend.confidence * 100:g} %"
-    for name in ("", f"nested {blend.metric}", f"{percent} interval", "without probe fold"):
+    names = ["", f"nested {blend.metric}", f"{blend.confidence * 100:g} % interval"]
+    if blend.has_probe_fold:
+        names.append("without probe fold")
+    for name in names:
         table.add_column(name, justify="left" if not name else "right", no_wrap=True)
     for label, score in (
         ("ensemble", blend.nested.blend),
         ("best single", blend.nested.best_single),
     ):
-        table.add_row(
-            Text(label, style="bold" if label == "ensemble" else ""),
-            number(score.value),
-            _interval(score) or "-",
-            _with_interval(score.without_probe_fold),
-        )
+        cells = [number(score.value), _interval(score) or "-"]
+        if blend.has_probe_fold:
+            cells.append(_with_interval(score.without_probe_fold))
+        table.add_row(Text(label, style="bold" if label == "ensemble" else ""), *cells)
     return Group(table, Text(_difference(blend)), Text(_method(blend), style="dim"))
 
 

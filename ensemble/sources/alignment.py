@@ -205,8 +205,9 @@ def _columns(raw: RawPredictions, classes: tuple[str, ...]) -> NDArray[np.intp]:
             )
         return np.arange(len(classes))
     column_of = {name: column for column, name in enumerate(raw.classes)}
+    wanted = set(classes)
     missing = [name for name in classes if name not in column_of]
-    unexpected = [name for name in raw.classes if name not in set(classes)]
+    unexpected = [name for name in raw.classes if name not in wanted]
     if missing or unexpected:
         problems = [f"missing {_some(missing)}"] if missing else []
         problems += [f"unexpected {_some(unexpected)}"] if unexpected else []

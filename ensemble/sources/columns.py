@@ -79,7 +79,8 @@ def class_columns(
     numbers; `label_names`: the classes of the labels, where known. Raises BlendError, with the
     columns that are there, where none do.
     """
-    candidates = [name for name in names if name in numeric]
+    numbers = set(numeric)
+    candidates = [name for name in names if name in numbers]
     if label_names and set(label_names) <= set(candidates):
         return _named([(name, name) for name in candidates if _kept(name, label_names)])
     for prefix in PREFIXES:

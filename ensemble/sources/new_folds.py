@@ -23,13 +23,12 @@ def make_folds(
     available, word = (len(labels), "rows") if keys is None else (int(keys.max()) + 1, "groups")
     if available < folds:
         raise BlendError(f"expected at least {folds} {word} for {folds} folds, got {available}")
-    # Classes rarer than folds cannot be in each of them: stratify among what is left.
+    # Classes rarer than folds cannot be in each of them: together they are one class, or part of
+    # the commonest.
     counts = np.bincount(labels)
-    strata = np.where(counts[labels] < folds, -1, labels)
+    rare = counts[labels] < folds
+    strata = np.where(rare, -1 if rare.sum() >= folds else counts.argmax(), labels)
     if keys is None:
-        rare = np.flatnonzero(strata == -1)
-        if 0 < len(rare) < folds:
-            strata[rare] = counts.argmax()
         splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
     else:
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)

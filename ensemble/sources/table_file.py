@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -61,15 +61,6 @@ def read_ids(where: Location, options: GatherOptions) -> LabelTable:
         raise BlendError(f"{where}: {error}") from error
 
 
-def has_probabilities(where: Location, options: GatherOptions) -> bool:
-    """Whether a table holds more than ids and labels."""
-    table = read_table(where, options)
-    if _list_column(table) is not None or _long_columns(table, options) is not None:
-        return True
-    roles = role_columns(table.column_names, options)
-    return len([name for name in numeric_columns(table) if name not in roles]) >= 2
-
-
 def _probabilities(
     table: pa.Table, options: GatherOptions, label_names: Collection[str]
 ) -> tuple[NDArray[np.floating], tuple[str, ...] | None]:
@@ -84,19 +75,18 @@ def _probabilities(
             "only the true class's probability (p_true) is stored, which cannot be matched class "
             f"by class: give a table with every class's, got the columns {shown(others)}"
         )
-    _refuse_text(table, others, label_names)
+    _refuse_text(table, [name for name in others if name in label_names and name not in numeric])
     chosen = class_columns(table.column_names, numeric, label_names)
     columns = [number_column(table, name).astype(np.float32) for name in chosen.columns]
     return np.stack(columns, axis=1), chosen.names
 
 
-def _refuse_text(table: pa.Table, names: Collection[str], label_names: Collection[str]) -> None:
-    for name in names:
-        if name in label_names and name not in numeric_columns(table):
-            raise BlendError(
-                f"column {name!r}: expected probabilities of that class, got "
-                f"{table.schema.field(name).type} such as {table[name][0].as_py()!r}"
-            )
+def _refuse_text(table: pa.Table, names: Sequence[str]) -> None:
+    if names:
+        raise BlendError(
+            f"column {names[0]!r}: expected probabilities of that class, got "
+            f"{table.schema.field(names[0]).type} such as {table[names[0]][0].as_py()!r}"
+        )
 
 
 def _list_column(table: pa.Table) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from difflib import get_close_matches
 
 import numpy as np
@@ -56,7 +57,7 @@ def read_table(where: Location, options: GatherOptions) -> pa.Table:
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BlendError(f"{where}: expected a CSV or Parquet table, got {reason}") from error
-    twice = [name for name in table.column_names if table.column_names.count(name) > 1]
+    twice = [name for name, times in Counter(table.column_names).items() if times > 1]
     if twice:
         raise BlendError(f"{where}: expected every column once, got {twice[0]!r} twice")
     return table

@@ -21,6 +21,7 @@ from ensemble.metrics import ACCURACY, LOG_LOSS, MACRO_F1, METRICS, Metric
 from ensemble.rank_mean import fit_rank_grid, rank_mean
 from ensemble.single import best_single
 from ensemble.stacking import fit_stacking, stacking_shares
+from ensemble.swap import swap_weights
 from ensemble.vote import hard_vote
 from tests.ensemble.made import member_probabilities
 
@@ -76,6 +77,9 @@ WAYS = {
     ),
     "greedy": Way(
         lambda p, y, m, r: Combination("mean", greedy_weights(p, y, m, row_weights=r)), EVERY
+    ),
+    "swap": Way(
+        lambda p, y, m, r: Combination("mean", swap_weights(p, y, m, row_weights=r)), EVERY
     ),
     "convex": Way(
         lambda p, y, m, r: Combination("mean", convex_weights(p, y, row_weights=r)), close=2e-3
@@ -340,7 +344,7 @@ def test_weights_of_log_loss_favour_the_better_of_two() -> None:
 
 
 def test_the_plain_functions_agree_with_the_combination() -> None:
-    probs, labels, _ = member_probabilities(1, 4, 60, 3, zeros=True)
+    probs, _, _ = member_probabilities(1, 4, 60, 3, zeros=True)
     weights = np.array([0.1, 0.2, 0.3, 0.4])
     grid = fit_rank_grid(probs)
     for kind, expected, parameters in (

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from ensemble.blend_value import AppliedRules, Stability, Stage
 from tests.tuner.made_runs import made_blend, text_of
 from tests.tuner.simulation import World, rules
 from tuner import events as ev
@@ -10,6 +13,7 @@ from tuner.view import (
     blend_view,
     duration,
     leaderboard,
+    members_view,
     number,
     problems_view,
     race_view,
@@ -119,6 +123,40 @@ def test_the_blend_leads_with_the_honest_score_and_its_interval() -> None:
     )
     assert "in-sample 0.2900; 120 rows, 3 folds" in text
     assert "weights by greedy (nested log_loss: greedy 0.3000)" in text
+
+
+def test_where_nothing_was_selected_there_is_no_score_without_a_probe_fold() -> None:
+    text = text_of(blend_view(replace(made_blend(), probe_fold=-1)))
+    assert "probe" not in text
+    assert " ".join(line_with(text, "ensemble ")) == "ensemble 0.3000 0.2800 to 0.3200"
+
+
+def test_members_are_explained_by_what_they_add() -> None:
+    blend = made_blend()
+    stable = Stability(mean=0.4, low=0.25, high=0.55, used=0.9, refits=20)
+    first = replace(blend.members[0], stability=stable, without=0.35, only_right=0.012)
+    text = text_of(members_view(replace(blend, members=(first, *blend.members[1:]))))
+    assert " ".join(line_with(text, "c0 ")) == (
+        "c0 0.4000 1.00 0.500 0.250 to 0.550 90 % 0.3500 1.20 %"
+    )
+    assert " ".join(line_with(text, "c1 ")) == "c1 0.4000 1.00 0.500 - - - -"
+    assert "without it" not in text_of(members_view(blend, explain=False))
+
+
+def test_the_way_of_the_blend_is_told_in_lines() -> None:
+    blend = replace(
+        made_blend(),
+        metric="accuracy",
+        choice="equal: as good as greedy, and simpler",
+        stages=(Stage("weights", 0.9), Stage("rules", 0.95)),
+        rules=AppliedRules("words.csv", 12, 0.75),
+        metrics={"blend": {"log_loss": 0.7}, "best_single": {"log_loss": 0.5}},
+    )
+    text = " ".join(text_of(blend_view(blend)).split())
+    assert "weights by equal: as good as greedy, and simpler" in text
+    assert "as it is built: weights 0.9000, rules 0.9500" in text
+    assert "rules touch 12 labelled rows and earned a trust of 0.75" in text
+    assert "chosen for accuracy: its log loss is 0.7000, the best single member's 0.5000" in text
 
 
 def test_without_resamples_there_are_scores_and_no_intervals() -> None:

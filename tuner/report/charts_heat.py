@@ -29,10 +29,11 @@ def heat_map(
     lengthy = any(len(name) > UPRIGHT_CHARACTERS for name in columns)
     turned = Markup(' class="turned"') if lengthy else Markup("")
     head = Markup("").join(
-        Markup('<th scope="col"><span{}>{}</span></th>').format(turned, name) for name in columns
+        Markup('<th scope="col" title="{1}"><span{0}>{1}</span></th>').format(turned, name)
+        for name in columns
     )
     body = Markup("").join(
-        Markup('<tr><th scope="row">{}</th>{}</tr>').format(
+        Markup('<tr><th scope="row" title="{0}">{0}</th>{1}</tr>').format(
             name, _cells(values[at], texts[at], highest, at if same else -1)
         )
         for at, name in enumerate(rows)

@@ -57,7 +57,9 @@ def _methods(blend: Blend) -> Table:
     reading = (
         "Methods are compared by their nested scores. Of those that stand within one standard "
         "error of the best, the simplest is taken. In-sample scores are shown to be distrusted: "
-        "the more a method can fit, the further they run ahead."
+        "the more a method can fit, the further they run ahead. The headline is judged more "
+        "strictly than any row here: there the choice of the method, too, is made without the fold "
+        "that is judged."
     )
     return Table(
         "Methods that competed",

@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ensemble.analysis.inputs import BLEND
+from ensemble.analysis.tables import FOLDER
 from ensemble.files import Location
 
-FOLDER = "analysis"
-BLEND = "blend"  # the name under which tables hold the ensemble among its members
+__all__ = ["BLEND", "COLUMNS", "FOLDER", "NO_EVIDENCE", "Evidence", "Row", "read_evidence"]
 
 # The columns that the page reads; a table may have more.
 COLUMNS: Mapping[str, tuple[str, ...]] = {

@@ -24,6 +24,7 @@ FILES: Mapping[str, str] = {
     "test": "probabilities of the test images, Parquet",
     "weights": "models, safetensors",
     "blend.json": "weights, temperatures, scores",
+    "blend_oof.parquet": "the ensemble's nested predictions",
     "analysis": "the tables behind this page, Parquet",
     "submission.csv": "predictions for the test images",
     "dropped.csv": "images that were left out, and why",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ensemble.errors import BlendError
 from ensemble.files import Location
+from ensemble.library import read_library
 from ensemble.predictions import Predictions
 from ensemble.sources.gather import Gathered, GatherOptions, gather
 from ensemble.store import OofStore, StoreMetadata, write_predictions
@@ -207,7 +208,7 @@ class TestFiles:
         table.to_csv(tmp_path / "semicolon.csv", index=False, sep=";", encoding="utf-8-sig")
         wide(member, classes=("0", "1", "2"), prefix="p_").to_parquet(tmp_path / "numbers.pq")
         pl.from_pandas(table).write_parquet(tmp_path / "polars.parquet")
-        duckdb.sql(f"copy table to '{tmp_path}/duckdb.parquet' (format parquet)")
+        duckdb.from_df(table).write_parquet(f"{tmp_path}/duckdb.parquet")
         long = table.melt("id", var_name="class", value_name="probability")
         long.sample(frac=1, random_state=0).to_csv(tmp_path / "long.csv", index=False)
         lists = pl.DataFrame(
@@ -272,16 +273,14 @@ class TestFiles:
         same(got, {"c0/oof": made["c0"], "c1/oof": made["c1"]}, atol=1e-6)
         refused("came from .* already", *map(Path, sources[:1] * 2), labels=labels)
 
-    def test_gathered_members_are_blended_as_they_are(
+    def test_gathered_members_make_a_library(
         self, tmp_path: Path, labels: str, made: dict[str, Predictions]
     ) -> None:
         for name, member in made.items():
             wide(member).to_csv(tmp_path / f"{name}.csv", index=False)
         got = gather([str(tmp_path / f"{name}.csv") for name in made], GatherOptions(labels=labels))
-        assert got.members["c0"].ids is got.members["c1"].ids or (
-            got.members["c0"].ids.tolist() == got.members["c1"].ids.tolist()
-        )
-        assert (got.members["c0"].labels >= 0).all()
+        library = read_library(got.names, got.members.__getitem__, got.classes)
+        np.testing.assert_allclose(library.p_true[1], made["c1"].p_true, atol=1e-6)
 
 
 class TestRefusals:
@@ -379,7 +378,10 @@ class TestFolders:
         got = gather([str(tmp_path / "all")], GatherOptions(labels=labels))
         same(got, made)
         assert sorted(got.tests) == ["c0", "c1"]
-        assert got.notes == ()
+        assert got.notes == (
+            f"columns of {tmp_path}/all/oof/c0.npy have no names: taken for 'cat', 'dog', 'élan', "
+            "in order",
+        )
 
     def test_tests_of_other_images_name_both_files(
         self, tmp_path: Path, labels: str, made: dict[str, Predictions]

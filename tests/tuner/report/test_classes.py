@@ -34,7 +34,10 @@ def test_confusion_is_in_percent_of_the_true_class(data: ReportData) -> None:
     section = confusion(data)
     assert kinds(section) == [Figure, Table]
     chart = str(section.blocks[0].chart)  # type: ignore[union-attr]
-    assert '<th scope="row">cat</th><td class="h8 d">75</td><td class="h3">25</td>' in chart
+    assert (
+        '<th scope="row" title="cat">cat</th><td class="h8 d">75</td><td class="h3">25</td>'
+        in chart
+    )
 
 
 def test_many_classes_have_no_heat_map_but_their_confused_pairs(

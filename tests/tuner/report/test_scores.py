@@ -18,7 +18,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
 
 
 def with_blend(data: ReportData, **changes: object) -> Section:
-    return headline(replace(data, blend=report_blend(data.rows and members(data), **changes)))
+    return headline(replace(data, blend=report_blend(members(data), **changes)))
 
 
 def members(data: ReportData) -> list[str]:

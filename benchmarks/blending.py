@@ -5,9 +5,11 @@
 Needs AutoGluon: see benchmarks/requirements-blending.txt for the three commands. Everything runs in
 one process with one thread, on predictions made from a seed. Ours is the median of several calls
 after a warm-up, AutoGluon's whole probabilities one call (a minute or two at the larger sizes), the
-shorter rivals a median too. Peak memory is what a call adds to the process; the predictions
-themselves are counted to nobody. About 15 minutes in all; --quick leaves AutoGluon's log loss out
-at sizes B and E. Run it on an otherwise idle machine.
+shorter rivals a median too. Times are the process's own time on a core, which other programs on the
+machine do not lengthen; the last line says how far that was from the wall clock. Peak memory is
+what a call adds to the process; the predictions themselves are counted to nobody. About 15 minutes
+in all; --quick leaves AutoGluon's log loss out at sizes B and E. Run it on an otherwise idle
+machine.
 """
 
 from __future__ import annotations
@@ -71,6 +73,7 @@ class Figure:
     score: float | None = None
     peak_mb: float | None = None
     note: str = ""
+    wall_ms: float | None = None
 
     def __str__(self) -> str:
         score = "" if self.score is None else f"{self.score:.7f}"
@@ -279,7 +282,7 @@ def _figure(
     peak = None if measured.peak_bytes is None else measured.peak_bytes / 1e6
     if loss is not None:
         note = f"log loss {loss:.4f}"
-    return Figure(name, measured.ms, score, peak, note)
+    return Figure(name, measured.ms, score, peak, note, 1e3 * measured.wall_seconds)
 
 
 def _short(value: float) -> str:

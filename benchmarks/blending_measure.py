@@ -1,4 +1,9 @@
-"""Time, memory and compile time of one call."""
+"""Time, memory and compile time of one call.
+
+Times are the process's own, on a core: everything measured has one thread, so on an idle machine
+that is the wall clock, and on a busy one a call of minutes would else be charged for all that ran
+beside it, and a call of milliseconds for nothing.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +30,12 @@ RESET_PEAK = Path("/proc/self/clear_refs")
 
 @dataclass(frozen=True)
 class Measured(Generic[Result]):
-    """What a call returned, its median time over `repetitions`, and how far the process's memory
-    rose above what it held before (None where the system does not say)."""
+    """What a call returned, its median time and wall clock over `repetitions`, and how far the
+    process's memory rose above what it held before (None where the system does not say)."""
 
     result: Result
     seconds: float
+    wall_seconds: float
     repetitions: int
     peak_bytes: int | None
 
@@ -41,10 +47,10 @@ class Measured(Generic[Result]):
 def once(call: Callable[[], Result]) -> Measured[Result]:
     """Time and memory of a single call."""
     before = _reset_peak()
-    started = time.perf_counter()
+    wall, own = time.perf_counter(), time.process_time()
     result = call()
-    seconds = time.perf_counter() - started
-    return Measured(result, seconds, 1, None if before is None else memory("VmHWM") - before)
+    own, wall = time.process_time() - own, time.perf_counter() - wall
+    return Measured(result, own, wall, 1, None if before is None else memory("VmHWM") - before)
 
 
 def repeated(call: Callable[[], Result]) -> Measured[Result]:
@@ -52,12 +58,15 @@ def repeated(call: Callable[[], Result]) -> Measured[Result]:
     least 3, up to 15 while they take less than two seconds together."""
     call()
     first = once(call)
-    times: list[float] = []
-    while len(times) < 3 or (len(times) < MOST_REPETITIONS and sum(times) < ENOUGH_S):
-        started = time.perf_counter()
+    own: list[float] = []
+    wall: list[float] = []
+    while len(own) < 3 or (len(own) < MOST_REPETITIONS and sum(wall) < ENOUGH_S):
+        started, busy = time.perf_counter(), time.process_time()
         call()
-        times.append(time.perf_counter() - started)
-    return Measured(first.result, statistics.median(times), len(times), first.peak_bytes)
+        own.append(time.process_time() - busy)
+        wall.append(time.perf_counter() - started)
+    medians = statistics.median(own), statistics.median(wall)
+    return Measured(first.result, *medians, len(own), first.peak_bytes)
 
 
 def memory(field: str) -> int:
@@ -82,7 +91,7 @@ def _reset_peak() -> int | None:
 
 FIRST_CALLS = """
 import sys, time
-started = time.perf_counter()
+started = 0.0
 sys.path.insert(0, {root!r})
 import numpy as np
 from ensemble.calibration import fit_temperature
@@ -103,8 +112,8 @@ calls = {{
 }}
 for name, call in calls.items():
     call()
-    print(f"{{name}}={{time.perf_counter() - started:.6f}}")
-    started = time.perf_counter()
+    print(f"{{name}}={{time.process_time() - started:.6f}}")
+    started = time.process_time()
 """
 
 

@@ -1,9 +1,10 @@
 """`FoldBlender`: the blender as a scikit-learn classifier, whose features are the members'
 out-of-fold probabilities.
 
-Of scikit-learn's estimator checks, those that fit it on any features do not apply as they are: it
-takes probabilities only. A test lets members make some of such features, and then all apply but:
-nothing is learnt of a class beyond what members say of it (one label left by sample weights).
+Scikit-learn's estimator checks hold, but for two kinds. Most fit on any features, which are no
+probabilities and refused: these are run on a subclass whose members predict from such features.
+And rows of weight 2 are not the same as rows given twice where methods compete ("auto"): the nested
+score that chooses is over folds of rows.
 """
 
 from __future__ import annotations
@@ -11,43 +12,39 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from numbers import Integral, Real
 from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ensemble.blend import BlendSettings, fit_library
 from ensemble.blend_value import NO_FOLD, Blend
+from ensemble.blender_file import parameters_of, plain_classes, plain_parameters, read_classes
+from ensemble.blender_input import (
+    check_parameters,
+    checked,
+    checked_folds,
+    classes_and_labels,
+    fold_numbers,
+    from_mapping,
+    groups_of,
+    n_dimensions,
+    row_weights_of,
+    seed_of,
+)
 from ensemble.errors import BlendError
 from ensemble.files import Location
 from ensemble.library import read_library
-from ensemble.metrics import check_row_weights
-from ensemble.predictions import ROUNDING, Predictions
+from ensemble.predictions import Predictions
 from ensemble.sources.new_folds import make_folds
 
 FORMAT = "foldblend.FoldBlender"
 VERSION = 1
-LABEL_KINDS = "biufUO"  # numpy's letters of the labels that a file can hold
-KINDS: Mapping[str, tuple[type | tuple[type, ...], str]] = {
-    "metric": (str, "a metric's name"),
-    "methods": ((str, tuple, list), "names of methods"),
-    "calibrate": ((bool, np.bool_), "True or False"),
-    "calibrate_blend": (str, "none, temperature or vector"),
-    "greedy_steps": (Integral, "a whole number"),
-    "l2": (Real, "a number"),
-    "n_members": ((Integral, type(None)), "a whole number or None"),
-    "n_folds": (Integral, "a whole number"),
-    "refits": (Integral, "a whole number"),
-    "bootstrap": (Integral, "a whole number"),
-    "confidence": (Real, "a number"),
-    "explain": ((bool, np.bool_), "True or False"),
-}
 
 # Probabilities of M members for N samples and C classes, in one of three forms: by name (N, C);
 # (M, N, C); or (N, M * C), the members side by side.
@@ -152,20 +149,24 @@ class FoldBlender(ClassifierMixin, BaseEstimator):
         Raises ValueError for anything else, naming the member and the row of a probability that is
         none.
         """
-        seed = _seed(self.random_state)
+        seed = seed_of(self.random_state)
         settings = self._settings(seed)
-        y = validate_data(self, y=y)
-        check_classification_targets(y)
-        found, labels = _classes_and_labels(y, classes)
+        known = validate_data(self, y=y)
+        check_classification_targets(known)
+        found, labels = classes_and_labels(known, classes)
         probs = self._by_name(members, len(found), reset=True)
-        n_rows = _one_length(probs, len(labels))
-        row_weights = _row_weights(sample_weight, n_rows)
-        named_groups = _groups(groups, n_rows)
-        numbers = self._folds(folds, labels, named_groups, seed)
+        n_rows = len(labels)
+        row_weights = row_weights_of(sample_weight, n_rows)
+        named_groups = groups_of(groups, n_rows)
+        numbers = (
+            self._folds(labels, named_groups, seed)
+            if folds is None
+            else fold_numbers(folds, named_groups, n_rows)
+        )
         ids = np.array([str(row) for row in range(n_rows)], dtype=object)
 
         def read(name: str) -> Predictions:
-            return _checked(name, probs[name], len(found), ids, labels, numbers)
+            return checked(name, probs[name], len(found), ids, labels, numbers)
 
         library = read_library(
             list(probs),
@@ -189,9 +190,10 @@ class FoldBlender(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         n_classes = len(self.classes_)
         probs = self._by_name(members, n_classes, reset=False)
-        used = [member.config_id for member in self.blend_.used_members if member.config_id in probs]
+        used = [member.config_id for member in self.blend_.used_members]
+        known = {name: probs[name] for name in used if name in probs}
         return self.blend_.combine(
-            {name: _checked_folds(name, probs[name], n_classes) for name in used}
+            {name: checked_folds(name, proba, n_classes) for name, proba in known.items()}
         )
 
     def predict(self, members: Members) -> np.ndarray:
@@ -209,8 +211,8 @@ class FoldBlender(ClassifierMixin, BaseEstimator):
         content = {
             "format": FORMAT,
             "version": VERSION,
-            "parameters": {name: _plain(name, value) for name, value in self.get_params().items()},
-            "classes": _plain_classes(self.classes_),
+            "parameters": plain_parameters(self.get_params()),
+            "classes": plain_classes(self.classes_),
             "member_names": list(self.member_names_),
             "n_features_in": getattr(self, "n_features_in_", None),
             "feature_names_in": None if names is None else names.tolist(),
@@ -247,13 +249,13 @@ class FoldBlender(ClassifierMixin, BaseEstimator):
                 f"expected {FORMAT} of version {VERSION}, got {content['format']!r} of version "
                 f"{content['version']!r}"
             )
-        made = cls(**{name: _parameter(value) for name, value in content["parameters"].items()})
+        made = cls(**parameters_of(content["parameters"]))
         if content["n_features_in"] is not None:
             made.n_features_in_ = int(content["n_features_in"])
         if content["feature_names_in"] is not None:
             made.feature_names_in_ = np.array(content["feature_names_in"], dtype=object)
         blend, names = Blend.from_dict(content["blend"]), tuple(content["member_names"])
-        classes = _read_classes(content["classes"])
+        classes = read_classes(content["classes"])
         offered = sorted(member.config_id for member in blend.members)
         if sorted(names) != offered or len(classes) != len(blend.classes):
             raise BlendError(
@@ -276,15 +278,7 @@ class FoldBlender(ClassifierMixin, BaseEstimator):
         return self
 
     def _settings(self, seed: int) -> BlendSettings:
-        for name, (kind, words) in KINDS.items():
-            value = getattr(self, name)
-            # True is a whole number to Python, and never what was meant by one.
-            if not isinstance(value, kind) or (isinstance(value, bool) and kind in (Integral, Real)):
-                raise ValueError(f"{name}: expected {words}, got {value!r}")
-        for name, least in (("n_folds", 2), ("n_members", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name}: expected {least} or more, got {value}")
+        check_parameters(self.get_params())
         return BlendSettings(
             metric=self.metric,
             methods=(self.methods,) if isinstance(self.methods, str) else tuple(self.methods),
@@ -301,29 +295,24 @@ class FoldBlender(ClassifierMixin, BaseEstimator):
         )
 
     def _folds(
-        self,
-        folds: ArrayLike | None,
-        labels: NDArray[np.intp],
-        groups: NDArray[np.object_] | None,
-        seed: int,
-    ) -> NDArray[np.int64]:
-        if folds is not None:
-            return _fold_numbers(folds, groups, len(labels))
-        if len(labels) < self.n_folds:
+        self, labels: NDArray[np.intp], groups: NDArray[np.object_] | None, seed: int
+    ) -> NDArray[np.int16]:
+        n_rows, n_folds = len(labels), int(self.n_folds)
+        if n_rows < n_folds:
             raise ValueError(
-                f"expected at least one sample for each of {self.n_folds} folds, got n_samples = "
-                f"{len(labels)}: give folds, or a smaller n_folds"
+                f"expected at least one sample for each of {n_folds} folds, got n_samples = "
+                f"{n_rows}: give folds, or a smaller n_folds"
             )
-        return make_folds(labels, groups, folds=int(self.n_folds), seed=seed).astype(np.int64)
+        return make_folds(labels, groups, folds=n_folds, seed=seed)
 
     def _by_name(self, members: Members, n_classes: int, *, reset: bool) -> dict[str, np.ndarray]:
         """The members in their order; `reset`: while fitting."""
         if reset:
             for name in ("n_features_in_", "feature_names_in_"):
                 self.__dict__.pop(name, None)  # of a fit before this one
-        if isinstance(members, Mapping):
-            return _from_mapping(members)
-        if _n_dimensions(members) == 3:
+        if isinstance(members, Mapping) and not issparse(members):  # some are both
+            return from_mapping(members)
+        if n_dimensions(members) == 3:
             stack = np.asarray(members)
         else:
             # What is not finite is refused later, where member and row can be named.
@@ -332,25 +321,25 @@ class FoldBlender(ClassifierMixin, BaseEstimator):
             )
             n_members = self.n_members if reset else self.n_members_
             stack = self._side_by_side(table, n_members, n_classes)
-        if not reset and len(stack) != self.n_members_:
+        if reset:
+            return dict(zip(_names(len(stack)), stack, strict=True))
+        if len(stack) != self.n_members_:
             raise ValueError(f"expected {self.n_members_} members, got {len(stack)}")
-        if not reset:
-            names = self.member_names_
-        else:
-            digits = len(str(max(len(stack) - 1, 0)))  # so that names sort as members do
-            names = tuple(f"member_{index:0{digits}}" for index in range(len(stack)))
-        return dict(zip(names, stack, strict=True))
+        return dict(zip(self.member_names_, stack, strict=True))
 
-    def _side_by_side(
-        self, table: np.ndarray, n_members: int | None, n_classes: int
-    ) -> np.ndarray:
+    def _side_by_side(self, table: np.ndarray, n_members: int | None, n_classes: int) -> np.ndarray:
         """(M, N, C) of `table` (N, M * C)."""
         n_rows, n_columns = table.shape
-        expected = n_columns % n_classes == 0 if n_members is None else n_members * n_classes
-        if not expected or (n_members is not None and expected != n_columns):
-            each = "each member" if n_members is None else f"each of {n_members} members"
+        found, rest = divmod(n_columns, n_classes)
+        if rest or n_members not in (None, found):
+            each = "every member" if n_members is None else f"each of {n_members} members"
             raise ValueError(
-                f"expected {n_classes} columns (one a class) for {each}, got {n_columns} columns; "
-                "give classes where y lacks some of the columns' labels"
+                f"expected {n_classes} columns, one a class, for {each}, got n_features = "
+                f"{n_columns}: if y lacks the label of a column, give classes"
             )
-        return table.reshape(n_rows, -1, n_classes).transpose(1, 0, 2)
+        return table.reshape(n_rows, found, n_classes).transpose(1, 0, 2)
+
+
+def _names(n_members: int) -> tuple[str, ...]:
+    digits = len(str(n_members - 1))  # so that names sort as the members stand
+    return tuple(f"member_{index:0{digits}}" for index in range(n_members))

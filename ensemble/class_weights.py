@@ -31,6 +31,7 @@ MAX_ITERATIONS = 100
 SLOPE = 1e-6  # nats per row and unit of a scaled t
 LARGEST_FACTOR = 12.0  # of |t|: exp(12) times w is as good as all of it
 BLOCK_VALUES = 1 << 20
+PRECISE_VALUES = 1 << 23  # up to so many probabilities, products are made in float64
 
 
 def fit_class_weights(
@@ -169,11 +170,13 @@ class _Loss:
         """Each row's sum_mc W_mc p_mc (N,), and the gradient of its mean logarithm (K, C)."""
         total = np.empty(len(self.labels))
         slopes = np.zeros(weights.shape)
-        narrow = weights.astype(self.probs.dtype)  # products in the precision of what is stored
+        precise = len(self.active) * len(total) * weights.shape[1] <= PRECISE_VALUES
+        dtype = np.dtype(np.float64 if precise else np.float32)
+        narrow = weights.astype(dtype)
         for rows in row_blocks(len(total), weights.size, BLOCK_VALUES):
-            blocks = [self.probs[member, rows] for member in self.active]
+            blocks = [self.probs[member, rows].astype(dtype, copy=False) for member in self.active]
             total[rows] = sum(block @ row for block, row in zip(blocks, narrow, strict=True))
-            coefficients = (self.shares[rows] / total[rows]).astype(self.probs.dtype)
+            coefficients = (self.shares[rows] / total[rows]).astype(dtype)
             for member, block in enumerate(blocks):
                 slopes[member] += coefficients @ block
         return total, slopes

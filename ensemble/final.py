@@ -43,6 +43,7 @@ def fit_final(fitter: Fitter, honest: Nested, rules: Rules | None, *, seed: int)
         library.labels,
         honest.methods,
         metric,
+        single=honest.single,
         groups=library.groups,
         row_weights=library.row_weights,
         seed=seed,

@@ -21,6 +21,7 @@ from ensemble.metrics import LOG_LOSS, Metric
 DEFAULT_STEPS = 25
 # Losses closer than this share of their size are the same: sums in another order differ by less.
 SAME = 1e-13
+SAME_AS_ZERO = 1e-15
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +156,7 @@ def lowest(losses: NDArray[np.float64]) -> NDArray[np.int64]:
     """Positions of the lowest of `losses` (m,) and of all that equal it but for rounding."""
     ranked = np.where(np.isnan(losses), np.inf, losses)
     low = ranked.min()
-    slack = SAME * abs(low) if np.isfinite(low) else 0.0
+    slack = max(SAME * abs(low), SAME_AS_ZERO) if np.isfinite(low) else 0.0
     return np.flatnonzero(ranked <= low + slack)
 
 
@@ -169,7 +170,7 @@ def best_by_log_loss(bag: Bag, positions: NDArray[np.int64], removed: int = NOBO
 
 def _less(a: float, b: float) -> bool:
     a, b = (math.inf if math.isnan(x) else x for x in (a, b))
-    return a < b and not math.isclose(a, b, rel_tol=SAME)
+    return a < b and not math.isclose(a, b, rel_tol=SAME, abs_tol=SAME_AS_ZERO)
 
 
 def _best_prefix(losses: list[tuple[float, float]]) -> int:

@@ -76,8 +76,10 @@ def f1_after(
         predicted[0, top[n]] += units[n]
         if top[n] == labels[n]:
             correct[0, top[n]] += units[n]
-    predicted[1:] = predicted[0]
-    correct[1:] = correct[0]
+    for i in range(1, n_members):  # copying whole rows takes numba seconds to compile
+        for c in range(n_classes):
+            predicted[i, c] = predicted[0, c]
+            correct[i, c] = correct[0, c]
     for f in range(len(flips)):
         i, n, decided = flips[f]
         before, label, unit = top[n], labels[n], units[n]

@@ -140,7 +140,7 @@ class _Run:
     def _predicted(self, out: frozenset[int], rows: NDArray[np.intp]) -> _Inner:
         rules = self._rules
         touched = rows[:0] if rules is None else rows[rules.touched(self._library.ids[rows])]
-        found = self._fitter.predict(out, rows, self._methods, self._kept)
+        found = self._fitter.predict(out, rows, self._fitter.ways, self._kept)
         ruled = (
             self._fitter.predict(out, touched, self._methods, frozenset(self._methods))
             if len(touched)
@@ -156,8 +156,9 @@ class _Run:
     def _choice(self, inner: _Inner) -> Choice:
         return choose(
             self._library.labels[inner.rows],
-            inner.outcomes,
+            {name: inner.outcomes[name] for name in self._methods},
             self._metric,
+            single=inner.outcomes[SINGLE],
             groups=None if self._library.groups is None else self._library.groups[inner.rows],
             row_weights=_taken(self._library.row_weights, inner.rows),
             seed=self._seed,

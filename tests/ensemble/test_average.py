@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensemble.average import check_weights, true_class_matrix, weighted_average
+from ensemble.average import (
+    BLOCK_VALUES,
+    check_member,
+    check_weights,
+    row_blocks,
+    true_class_matrix,
+    weighted_average,
+)
 from tests.ensemble.made import member_probabilities
 
 PROBS = np.array([[[0.5, 0.5], [1.0, 0.0]], [[0.25, 0.75], [0.5, 0.5]]])
@@ -81,3 +88,20 @@ def test_the_true_class_matrix_picks_each_rows_label() -> None:
     matrix = true_class_matrix(PROBS, np.array([1, 0]))
     np.testing.assert_array_equal(matrix, [[0.5, 1.0], [0.75, 0.5]])
     assert matrix.dtype == np.float64
+
+
+def test_blocks_cover_every_row_once() -> None:
+    for n_rows, n_values in ((1, 1), (10, 3), (7, 100), (64, 8)):
+        rows = np.arange(n_rows)
+        parts = [rows[block] for block in row_blocks(n_rows, n_values, block_values=64)]
+        np.testing.assert_array_equal(np.concatenate(parts), rows)
+        assert all(len(part) <= max(1, 64 // n_values) for part in parts)
+
+
+def test_more_rows_than_one_block_holds() -> None:
+    probs, _, _ = member_probabilities(1, 2, BLOCK_VALUES // 3 + 100, 3)
+    expected = 0.25 * probs[0].astype(np.float64) + 0.75 * probs[1].astype(np.float64)
+    np.testing.assert_array_equal(weighted_average(probs, np.array([0.25, 0.75])), expected)
+    probs[1, -1, 0] = np.nan
+    with pytest.raises(ValueError, match="member 5: expected probabilities, got NaN"):
+        check_member(5, probs[1])

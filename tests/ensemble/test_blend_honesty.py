@@ -88,7 +88,7 @@ def test_nor_with_row_weights_groups_and_vector_scaling(metric: str, folds: int)
     library = made_library(2, rows=64, folds=folds, weighted=True, grouped=True)
     options = {"groups": ((0, 2),), "calibrate_blend": "vector", "greedy_steps": 4}
     rules = overrides(library, right=0.5)
-    assert not sings(library, rules, *QUICK, metric=metric, **options)
+    assert not sings(library, rules, "log_mean", "convex", metric=metric, **options)
 
 
 @METRICS

@@ -82,3 +82,19 @@ def test_rows_without_weight_do_not_count() -> None:
 def test_a_tie_goes_to_the_simpler(metric: Metric) -> None:
     same = noisy(0.7, 0.1, 0)
     assert choose(LABELS, {"equal": same, "greedy": same}, metric).method == "equal"
+
+
+def test_what_loses_to_the_best_single_member_is_no_candidate() -> None:
+    simple, best = noisy(0.7, 0.1, 0), noisy(0.705, 0.1, 1)
+    single = outcome(best.p_true * 0.9999)
+    found = choose(LABELS, {"equal": simple, "greedy": best}, LOG_LOSS, single=single)
+    assert found.method == "greedy"
+    assert found.no_gain == ("equal",)
+    assert "equal left out: no better than the best single member" in found.reason(LOG_LOSS)
+
+
+def test_where_all_lose_to_the_best_single_member_the_best_of_them_is_taken() -> None:
+    simple, best = noisy(0.7, 0.1, 0), noisy(0.705, 0.1, 1)
+    found = choose(LABELS, {"equal": simple, "greedy": best}, LOG_LOSS, single=noisy(0.9, 0.01, 2))
+    assert found.method == "greedy"
+    assert found.no_gain == ("equal",)

@@ -13,7 +13,7 @@ from ensemble.errors import BlendError
 from ensemble.fitting import NO_FOLDS, SINGLE, Fitter, joined, outcome_of
 from ensemble.hierarchy import divide_anew, fit_group
 from ensemble.methods import METHODS, TRUE_CLASS_METHODS, FitRows
-from ensemble.nested import held_out_sets, nested
+from ensemble.nested import nested
 from ensemble.outcome import Outcome
 from tests.ensemble.made_library import fitter_of, made_library, overrides, true_class_only
 
@@ -238,13 +238,3 @@ def test_outcomes_are_joined_row_by_row_and_keep_probabilities_only_if_all_do() 
     assert both.proba.shape == (4, 2)
     assert joined([kept, other]).proba is None
     assert isinstance(joined([other]), Outcome)
-
-
-def test_held_out_sets_are_none_each_and_each_two_where_a_choice_can_use_them() -> None:
-    assert held_out_sets([3, 1, 7], choosing=False) == [
-        NO_FOLDS, frozenset({3}), frozenset({1}), frozenset({7}),
-    ]  # fmt: skip
-    more = held_out_sets([3, 1, 7], choosing=True)
-    assert more[4:] == [frozenset({3, 1}), frozenset({3, 7}), frozenset({1, 7})]
-    assert held_out_sets([0, 1], choosing=True) == [NO_FOLDS, FIRST, frozenset({1})]
-    assert len(held_out_sets(range(5), choosing=True)) == 1 + 5 + 10

@@ -1,81 +1,178 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from ensemble.average import weighted_average
-from ensemble.calibration import apply_temperature, fit_temperature
-from ensemble.convex import convex_weights
-from ensemble.greedy import greedy_weights
-from ensemble.methods import METHODS, MethodSettings, fit_methods, predict_many, rank
-from ensemble.metrics import ACCURACY, LOG_LOSS, METRICS, Metric
-from tests.ensemble.made import member_probabilities
+from ensemble.bagged import bagged_from_true_class, bagged_greedy
+from ensemble.class_weights import fit_class_weights
+from ensemble.convex import fit_convex
+from ensemble.errors import BlendError
+from ensemble.greedy import greedy_from_true_class, greedy_weights
+from ensemble.methods import (
+    AUTO,
+    METHODS,
+    TRUE_CLASS_METHODS,
+    FitRows,
+    by_simplicity,
+    get_method,
+)
+from ensemble.metrics import get_metric
+from ensemble.rank_mean import fit_rank_grid
+from ensemble.single import best_single
+from ensemble.stacking import fit_stacking, stacking_shares
+from ensemble.swap import swap_from_true_class, swap_weights
+from tests.ensemble.made_library import made_library
 
-ALL = pytest.mark.parametrize("metric", METRICS.values(), ids=lambda metric: metric.name)
+STEPS = 5
+EVERY = pytest.mark.parametrize("name", METHODS)
 
 
-@ALL
-@pytest.mark.parametrize("calibrate", [True, False])
-def test_weights_are_those_of_each_method_on_tempered_members(
-    metric: Metric, calibrate: bool
-) -> None:
-    probs, labels, _ = member_probabilities(0, 4, 150, 3)
-    fits = fit_methods(probs, labels, MethodSettings(metric, METHODS, calibrate, 10))
-    temperatures = [fit_temperature(p, labels) for p in probs] if calibrate else np.ones(4)
-    np.testing.assert_array_equal(fits.temperatures, temperatures)
-    tempered = np.stack([apply_temperature(p, t) for p, t in zip(probs, temperatures, strict=True)])
-    np.testing.assert_array_equal(fits.weights["equal"], np.full(4, 0.25))
-    np.testing.assert_array_equal(
-        fits.weights["greedy"], greedy_weights(tempered, labels, metric, steps=10)
+def rows_of(
+    metric: str = "log_loss", *, weighted: bool = True, whole: bool = True, members: int = 4
+) -> FitRows:
+    library = made_library(rows=70, members=members, weighted=weighted)
+    return FitRows(
+        labels=library.labels,
+        p_true=library.p_true,
+        probs=library.probs if whole else None,
+        row_weights=library.row_weights,
+        metric=get_metric(metric),
+        greedy_steps=STEPS,
     )
-    np.testing.assert_allclose(fits.weights["convex"], convex_weights(tempered, labels), atol=1e-9)
-    assert fits.gaps["convex"] <= 1e-6
-    ranks = [rank(metric, labels, member) for member in tempered]
-    assert ranks[fits.single] == min(ranks)
-    assert fits.single_weights().tolist() == np.eye(4)[fits.single].tolist()
 
 
-def test_the_best_single_member_is_judged_after_its_temperature() -> None:
-    rng = np.random.default_rng(0)
-    labels = rng.integers(3, size=400)
-    logits = 2 * np.eye(3)[labels] + rng.normal(size=(400, 3))
-    strong = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    weak = 0.6 * strong + 0.4 / 3
-    probs = np.stack([apply_temperature(strong, 0.1), weak])
-    assert LOG_LOSS(labels, probs[0]) > LOG_LOSS(labels, probs[1])
-    for calibrate, best in ((True, 0), (False, 1)):
-        fits = fit_methods(probs, labels, MethodSettings(LOG_LOSS, ("equal",), calibrate, 1))
-        assert fits.single == best
+@pytest.mark.parametrize("weighted", [False, True])
+def test_for_log_loss_members_are_weighed_by_their_true_class(weighted: bool) -> None:
+    rows = rows_of(weighted=weighted)
+    options = {"steps": STEPS, "row_weights": rows.row_weights}
+    expected = {
+        "best_single": best_single(
+            rows.p_true, rows.labels, rows.metric, row_weights=rows.row_weights
+        ),
+        "equal": np.full(4, 0.25),
+        "convex": fit_convex(rows.p_true, row_weights=rows.row_weights)[0],
+        "greedy": greedy_from_true_class(rows.p_true, **options),
+        "bagged": bagged_from_true_class(rows.p_true, seed=0, **options),
+        "swap": swap_from_true_class(rows.p_true, **options),
+    }
+    assert set(expected) == set(TRUE_CLASS_METHODS)
+    for name, weights in expected.items():
+        combination = METHODS[name].fit(rows)
+        assert combination.kind == "mean"
+        np.testing.assert_array_equal(combination.weights, weights)
+        short = METHODS[name].fit(replace(rows, probs=None))
+        np.testing.assert_array_equal(short.weights, weights)
 
 
-@pytest.mark.parametrize("calibrate", [True, False])
-def test_predicting_many_is_each_weighted_average_of_tempered_members(calibrate: bool) -> None:
-    probs, _, _ = member_probabilities(0, 4, 30, 3, zeros=True)
-    temperatures = np.array([0.5, 1.0, 2.0, 3.0]) if calibrate else np.ones(4)
-    weights = [np.full(4, 0.25), np.array([0.0, 0.75, 0.25, 0.0]), np.eye(4)[3]]
-    out = predict_many(probs, temperatures, weights)
-    assert out.shape == (30, 3, 3)
-    tempered = np.stack([apply_temperature(p, t) for p, t in zip(probs, temperatures, strict=True)])
-    for query, each in enumerate(weights):
-        np.testing.assert_allclose(out[:, query], weighted_average(tempered, each), atol=1e-12)
+@pytest.mark.parametrize("metric", ["accuracy", "brier"])
+def test_for_other_metrics_they_are_weighed_by_whole_rows(metric: str) -> None:
+    rows = rows_of(metric)
+    assert rows.probs is not None
+    given = rows.probs, rows.labels, rows.metric
+    options = {"steps": STEPS, "row_weights": rows.row_weights}
+    expected = {
+        "best_single": best_single(*given, row_weights=rows.row_weights),
+        "greedy": greedy_weights(*given, **options),
+        "bagged": bagged_greedy(*given, seed=0, **options),
+        "swap": swap_weights(*given, **options),
+        "convex": fit_convex(rows.p_true, row_weights=rows.row_weights)[0],
+    }
+    for name, weights in expected.items():
+        np.testing.assert_array_equal(METHODS[name].fit(rows).weights, weights)
 
 
-def test_rank_breaks_ties_of_accuracy_by_log_loss() -> None:
-    labels = np.zeros(4, int)
-    timid, sure = np.tile([0.6, 0.4], (4, 1)), np.tile([0.9, 0.1], (4, 1))
-    assert rank(ACCURACY, labels, sure) < rank(ACCURACY, labels, timid)
+def test_the_other_kinds_carry_what_they_learnt() -> None:
+    rows = rows_of()
+    options = {"row_weights": rows.row_weights}
+    grid = METHODS["rank_mean"].fit(rows)
+    np.testing.assert_array_equal(grid.parameters["grid"], fit_rank_grid(rows.whole, **options))
+    by_class = METHODS["class_mean"].fit(rows)
+    matrix = fit_class_weights(rows.whole, rows.labels, **options)
+    np.testing.assert_array_equal(by_class.parameters["class_weights"], matrix)
+    np.testing.assert_allclose(by_class.weights, matrix.mean(axis=1), atol=1e-9)
+    stacked = METHODS["stacking"].fit(rows)
+    coef, intercept = fit_stacking(rows.whole, rows.labels, **options)
+    np.testing.assert_array_equal(stacked.parameters["coef"], coef)
+    np.testing.assert_array_equal(stacked.parameters["intercept"], intercept)
+    np.testing.assert_array_equal(stacked.weights, stacking_shares(coef))
+    for name, kind in (("log_mean", "log_mean"), ("vote", "vote"), ("rank_mean", "rank_mean")):
+        assert METHODS[name].fit(rows).kind == kind
+        np.testing.assert_array_equal(METHODS[name].fit(rows).weights, np.full(4, 0.25))
+
+
+def test_a_pull_to_equal_weights_is_passed_on() -> None:
+    rows = rows_of()
+    pulled = METHODS["convex"].fit(replace(rows, l2=0.5)).weights
+    np.testing.assert_array_equal(
+        pulled, fit_convex(rows.p_true, l2=0.5, row_weights=rows.row_weights)[0]
+    )
+    assert np.ptp(pulled) < np.ptp(METHODS["convex"].fit(rows).weights)
+
+
+@EVERY
+@pytest.mark.parametrize("metric", ["log_loss", "accuracy", "brier"])
+def test_a_method_says_truly_whether_it_reads_whole_rows(name: str, metric: str) -> None:
+    method, rows = METHODS[name], rows_of(metric)
+    short = replace(rows, probs=None)
+    if method.needs_rows(rows.metric):
+        with pytest.raises(BlendError, match="needs the probabilities of all classes") as caught:
+            method.fit(short)
+        assert "\n" not in str(caught.value)
+    else:
+        assert method.fit(short) == method.fit(rows)
+
+
+@EVERY
+@pytest.mark.parametrize("metric", ["log_loss", "accuracy", "brier"])
+def test_one_member_has_all_the_weight(name: str, metric: str) -> None:
+    combination = METHODS[name].fit(rows_of(metric, members=1))
+    assert combination.weights.tolist() == [1.0]
+
+
+@EVERY
+def test_rows_of_weight_zero_teach_nothing(name: str) -> None:
+    rows = rows_of(weighted=False)
+    kept = np.arange(70) % 4 != 0
+    weights = kept.astype(np.float64)
+    assert rows.probs is not None
+    fewer = replace(
+        rows,
+        labels=rows.labels[kept],
+        p_true=np.ascontiguousarray(rows.p_true[:, kept]),
+        probs=np.ascontiguousarray(rows.probs[:, kept]),
+    )
+    if name == "bagged":  # draws rows: other ones of fewer
+        return
+    a, b = METHODS[name].fit(rows.weighted(weights)), METHODS[name].fit(fewer)
+    np.testing.assert_allclose(a.weights, b.weights, atol=1e-5)
+
+
+def test_combinations_of_the_true_class_alone_are_means() -> None:
+    rows = rows_of()
+    for name in METHODS:
+        can = METHODS[name].fit(rows).kind == "mean"
+        assert can == (name in TRUE_CLASS_METHODS)
+
+
+def test_methods_are_listed_from_simple_to_learned() -> None:
+    assert by_simplicity(("auto",)) == AUTO
+    assert by_simplicity(("greedy", "equal", "greedy")) == ("equal", "greedy")
+    assert by_simplicity(("stacking", "auto")) == (*AUTO, "stacking")
+    assert by_simplicity(("best_single", "vote")) == ("best_single", "vote")
+    assert get_method("convex") is METHODS["convex"]
 
 
 @pytest.mark.parametrize(
-    ("methods", "steps", "message"),
+    ("names", "message"),
     [
-        ((), 5, "at least one method"),
-        (("equal", "gredy"), 5, "'gredy'.*did you mean greedy"),
-        (("equal",), 0, "at least one greedy step"),
+        ((), "got no blend method"),
+        (("equal", "gredy"), "unknown blend method 'gredy'.*did you mean greedy"),
+        (("zzz",), "unknown blend method 'zzz'"),
     ],
 )
-def test_settings_that_mean_nothing_are_refused(
-    methods: tuple[str, ...], steps: int, message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        MethodSettings(LOG_LOSS, methods, True, steps)
+def test_unknown_names_are_refused_in_a_line(names: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        by_simplicity(names)
+    assert "\n" not in str(caught.value)

@@ -69,7 +69,7 @@ def test_lost_leading_zeros_are_recognised() -> None:
     ids = np.array([f"{i:04d}" for i in range(60)], dtype=object)
     lost = np.array([str(i) for i in range(60)], dtype=object)
     reference = Reference("y.csv", CLASSES, ids, ONE.labels, ONE.folds)
-    with pytest.raises(BlendError, match="60 missing .*differ in leading zeros only"):
+    with pytest.raises(BlendError, match=r"60 missing .*differ in leading zeros only"):
         align_member(raw(ids=lost), reference)
 
 

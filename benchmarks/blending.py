@@ -153,8 +153,10 @@ def greedy_log_loss(data: Data, *, autogluon: bool) -> Iterator[Line]:
     yield _figure("AutoGluon on (M, N)", rival, rival_loss)
     plain = repeated(lambda: numpy_greedy(data.p_true, STEPS))
     yield _figure("plain numpy on (M, N)", plain, data.loss(plain.result.weights(m)))
-    yield Target("times AutoGluon on (M, N)", rival.seconds / ours.seconds, 5.0)
-    yield Target("loss above AutoGluon's on (M, N)", our_loss - rival_loss, TIE, at_least=False)
+    yield Target("log loss: times AutoGluon on (M, N)", rival.seconds / ours.seconds, 5.0)
+    yield Target(
+        "log loss: above AutoGluon's on (M, N)", our_loss - rival_loss, TIE, at_least=False
+    )
     if not autogluon:
         return
     _say(f"{data.name}: AutoGluon, log loss")
@@ -162,8 +164,10 @@ def greedy_log_loss(data: Data, *, autogluon: bool) -> Iterator[Line]:
     full_loss = data.loss(full.result.weights(m))
     yield _figure("AutoGluon on (M, N, C)", full, full_loss)
     bound = 10_000.0 if data.name in HIGHER else 1_000.0
-    yield Target("times AutoGluon on (M, N, C)", full.seconds / ours.seconds, bound)
-    yield Target("loss above AutoGluon's", our_loss - full_loss, TIE, at_least=False)
+    yield Target("log loss: times AutoGluon on (M, N, C)", full.seconds / ours.seconds, bound)
+    yield Target(
+        "log loss: above AutoGluon's on (M, N, C)", our_loss - full_loss, TIE, at_least=False
+    )
 
 
 def greedy_decisions(data: Data, name: str) -> Iterator[Line]:
@@ -177,10 +181,10 @@ def greedy_decisions(data: Data, name: str) -> Iterator[Line]:
     _say(f"{data.name}: AutoGluon, {name}")
     rival = once(lambda: autogluon_greedy(data.probs, data.labels, name, STEPS))
     weights = rival.result.weights(m)
-    yield _figure("AutoGluon", rival, data.score(metric, weights), data.loss(weights))
-    yield Target("times AutoGluon", rival.seconds / ours.seconds, 50.0)
+    yield _figure(f"AutoGluon, {name}", rival, data.score(metric, weights), data.loss(weights))
+    yield Target(f"{name}: times AutoGluon", rival.seconds / ours.seconds, 50.0)
     best, its_best = data.score(metric, ours.result), _best_prefix(data, metric, rival.result)
-    yield Remark(f"best prefix {best:.7f}, AutoGluon's {its_best:.7f}")
+    yield Remark(f"{name}: best prefix {best:.7f}, AutoGluon's {its_best:.7f}")
 
 
 def _best_prefix(data: Data, metric: Metric, order: Order) -> float:
@@ -207,14 +211,16 @@ def convex(data: Data) -> Iterator[Line]:
             note=f"gap {its_gap:.1e}",
         )
         if tolerance == SLSQP_TOLERANCES[0]:
-            yield Target("times SLSQP at its default ftol", rival.seconds / ours.seconds, 1.0)
+            yield Target(
+                "convex: times SLSQP at its default ftol", rival.seconds / ours.seconds, 1.0
+            )
         if its_gap <= TIE:
             break
-    yield Target("gap", gap, TIE, at_least=False)
-    yield Target("ms", ours.ms, 20.0, at_least=False)
-    yield Target("times the SLSQP of such a gap", rival.seconds / ours.seconds, 1.0)
+    yield Target("convex: gap", gap, TIE, at_least=False)
+    yield Target("convex: ms", ours.ms, 20.0, at_least=False)
+    yield Target("convex: times the SLSQP of such a gap", rival.seconds / ours.seconds, 1.0)
     yield Target(
-        "loss above SLSQP's",
+        "convex: log loss above SLSQP's",
         data.loss(weights) - data.loss(rival.result.weights),
         TIE,
         at_least=False,
@@ -240,9 +246,14 @@ def temperature(data: Data) -> Iterator[Line]:
     except ImportError:
         _say(f"{data.name}: AutoGluon's temperature needs torch, which is not installed here")
     else:
-        yield _figure("AutoGluon", other, other.result and loss(other.result))
-    yield Target("times SciPy", rival.seconds / ours.seconds, 10.0)
-    yield Target("loss above SciPy's", loss(ours.result) - loss(rival.result), TIE, at_least=False)
+        yield _figure("AutoGluon, temperature", other, other.result and loss(other.result))
+    yield Target("temperature: times SciPy", rival.seconds / ours.seconds, 10.0)
+    yield Target(
+        "temperature: log loss above SciPy's",
+        loss(ours.result) - loss(rival.result),
+        TIE,
+        at_least=False,
+    )
 
 
 def from_files(data: Data) -> Iterator[Line]:
@@ -250,7 +261,7 @@ def from_files(data: Data) -> Iterator[Line]:
     yield _figure(
         f"true class of {files} files", measured, note=f"{measured.ms / files:.3f} ms a file"
     )
-    yield Target("ms a file", measured.ms / files, 0.5, at_least=False)
+    yield Target("from files: ms a file", measured.ms / files, 0.5, at_least=False)
 
 
 def compiling() -> None:

@@ -41,8 +41,8 @@ def bagged_greedy(
     was drawn; rows of weight 0 are not drawn.
 
     Deterministic from `seed`. Members are drawn in an order that their predictions give, so that
-    permuting the members permutes the weights, but for members with equal predictions, which may
-    take each other's place. Permuting the rows draws other bags. Raises ValueError as
+    permuting the members permutes the weights, but for members with equal probabilities of every
+    true class, which may take each other's place. Permuting the rows draws other bags. Raises ValueError as
     `greedy_weights` does, and for no bags or fractions outside (0, 1] (members) and above 0 (rows).
     """
     _check(bags, member_fraction, row_fraction, steps)
@@ -93,8 +93,6 @@ def _in_own_order(source: Candidates) -> NDArray[np.int64]:
     """All members, ordered by their predictions alone. Random bytes of them, not their quality:
     any order will do, and this one has no ties but of equal members."""
     keys = [_digest(row) for row in source.p_true]
-    if len(set(keys)) < len(keys) and source.probs is not None:
-        keys = [key + _digest(proba) for key, proba in zip(keys, source.probs, strict=True)]
     return np.array(sorted(range(len(keys)), key=keys.__getitem__))
 
 

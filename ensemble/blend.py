@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from ensemble.blend_value import (
     Blend,
@@ -25,7 +26,7 @@ from ensemble.calibration import CalibrationKind
 from ensemble.errors import BlendError
 from ensemble.explain import contributions
 from ensemble.final import Final, fit_final
-from ensemble.fitting import SINGLE, UNDECIDED, Fitter, FitSettings, outcome_of
+from ensemble.fitting import SINGLE, UNDECIDED, FitSettings, Fitter, outcome_of
 from ensemble.hierarchy import named_groups
 from ensemble.judge import Judge
 from ensemble.library import Library, read_library
@@ -183,7 +184,14 @@ def fit_library(
             f"rules of {rules.source} need the probabilities of all classes, and only the true "
             "class's were read: read whole probabilities, or leave the rules out"
         )
-    say = progress or (lambda text: None)
+    # BLAS threads beside compiled loops wait for each other: ten times slower on a busy machine.
+    with threadpool_limits(1, user_api="blas"):
+        return _fitted(library, settings, rules, progress or (lambda text: None))
+
+
+def _fitted(
+    library: Library, settings: BlendSettings, rules: Rules | None, say: Progress
+) -> Fitted:
     fitting = settings.fitting(library.classes)
     choosing = len(fitting.methods) > 1 or rules is not None
     sets = held_out_sets(library.fold_names, choosing=choosing)
@@ -270,8 +278,8 @@ def _own_scores(library: Library, judge: Judge, index: int) -> dict[str, float |
         outcome = Outcome(library.p_true[index], undecided, library.n_classes)
     else:
         outcome = outcome_of(library.labels, library.probs[index], keep=True)
-    scores: dict[str, float | None] = dict.fromkeys(METRICS)
-    return scores | {"score": judge.value(outcome)} | _all_metrics(judge, outcome)
+    found = _all_metrics(judge, outcome)
+    return {"score": found[judge.metric.name]} | {name: found.get(name) for name in METRICS}
 
 
 def _method_scores(

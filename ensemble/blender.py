@@ -19,7 +19,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.metadata_routing import UNUSED
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ensemble.blend import BlendSettings, fit_library
@@ -151,9 +150,7 @@ class FoldBlender(ClassifierMixin, BaseEstimator):
         """
         seed = seed_of(self.random_state)
         settings = self._settings(seed)
-        known = validate_data(self, y=y)
-        check_classification_targets(known)
-        found, labels = classes_and_labels(known, classes)
+        found, labels = classes_and_labels(validate_data(self, y=y), classes)
         probs = self._by_name(members, len(found), reset=True)
         n_rows = len(labels)
         row_weights = row_weights_of(sample_weight, n_rows)

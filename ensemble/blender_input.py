@@ -9,6 +9,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
 
 from ensemble.errors import BlendError
 from ensemble.metrics import check_row_weights
@@ -57,8 +58,13 @@ def classes_and_labels(
     y: np.ndarray, classes: ArrayLike | None
 ) -> tuple[np.ndarray, NDArray[np.intp]]:
     """The classes (C,) in the order of the columns, by default those of `y` (N,) sorted, and each
-    row's index among them (N,). Raises ValueError for a label that is no class."""
-    found, labels = np.unique(y, return_inverse=True)
+    row's index among them (N,). Raises ValueError for a label that is no class, and for what
+    scikit-learn takes for measurements."""
+    try:
+        check_classification_targets(y)
+        found, labels = np.unique(y, return_inverse=True)
+    except TypeError as error:  # text and numbers have no order
+        raise ValueError(f"y: expected labels of one type, got several: {error}") from error
     if classes is None:
         return found, labels
     given = np.asarray(classes)

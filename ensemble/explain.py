@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.fitting import Fitter, joined
+from ensemble.fitting import Fitter, fit_ways, joined, of_true_class, outcome_of
 from ensemble.library import Library
-from ensemble.nested import last
 from ensemble.outcome import Outcome
 
 
@@ -24,17 +24,15 @@ class Contribution:
 
 
 def contributions(fitter: Fitter, method: str, weights: np.ndarray) -> list[Contribution]:
-    """Of every member of the fitter, in its order; `weights` (M,) say who is used."""
-    assert fitter.members is not None
-    alone = only_right(fitter.library)
-    found = []
-    for index, member in enumerate(fitter.members.tolist()):
-        without = None
-        if weights[index] > 0 and len(fitter.members) > 1:
-            fitter.say(f"the blend without member {index + 1} of {len(fitter.members)}")
-            without = _nested_score(fitter.without(member, method), method)
-        found.append(Contribution(without, None if alone is None else float(alone[member])))
-    return found
+    """Of every member of the library, in its order; `weights` (M,) say who is used."""
+    library = fitter.library
+    alone = only_right(library)
+    used = np.flatnonzero(weights > 0).tolist() if len(library.names) > 1 else []
+    without = _scores_without(fitter, method, used)
+    return [
+        Contribution(without.get(member), None if alone is None else float(alone[member]))
+        for member in range(len(library.names))
+    ]
 
 
 def only_right(library: Library) -> NDArray[np.float64] | None:
@@ -46,15 +44,50 @@ def only_right(library: Library) -> NDArray[np.float64] | None:
     return np.asarray(np.average(alone, axis=1, weights=library.row_weights))
 
 
-def _nested_score(fitter: Fitter, method: str) -> float:
+def _scores_without(fitter: Fitter, method: str, members: Sequence[int]) -> dict[int, float]:
+    """The nested score of `method` without each of the members."""
     library, metric = fitter.library, fitter.settings.metric
-    keep = () if metric.from_true_class or metric.from_decisions else (method,)
-    parts, rows = [], []
-    for fold in library.fold_names:
-        out = frozenset({fold})
-        rows.append(fitter.rows_in(out))
-        parts.append(last(fitter.predict(out, rows[-1], (method,), keep)[method]))
-    every: Outcome = joined(parts)
-    order = np.concatenate(rows)
-    weights = None if library.row_weights is None else library.row_weights[order]
-    return every.score(metric, library.labels[order], weights)
+    parts: dict[int, list[Outcome]] = {member: [] for member in members}
+    for fold in library.fold_names if members else ():
+        fitter.say(f"the blend without each of {len(members)} members: fold {fold} held out")
+        _add_fold(fitter, method, frozenset({fold}), parts)
+    rows = np.concatenate([fitter.rows_in(frozenset({fold})) for fold in library.fold_names])
+    row_weights = None if library.row_weights is None else library.row_weights[rows]
+    return {
+        member: joined(found).score(metric, library.labels[rows], row_weights)
+        for member, found in parts.items()
+    }
+
+
+def _add_fold(
+    fitter: Fitter, method: str, out: frozenset[int], parts: Mapping[int, list[Outcome]]
+) -> None:
+    """Predict the rows of `out` without each member. Members are tempered once, for all of them."""
+    library, metric = fitter.library, fitter.settings.metric
+    keep = not (metric.from_true_class or metric.from_decisions)
+    temperatures = fitter.temperatures(out)
+    learnt = fitter.fit_rows(out)
+    fits = {
+        member: fit_ways(
+            learnt.without(member),
+            np.delete(temperatures, member),
+            fitter.settings,
+            (method,),
+            library.n_classes,
+        )
+        for member in parts
+    }
+    rows = fitter.rows_in(out)
+    for block in fitter.blocks(rows):
+        labels = library.labels[rows[block]]
+        if library.probs is None:
+            p_true = library.p_true[:, rows[block]]
+            for member, found in parts.items():
+                others = np.delete(p_true, member, axis=0)
+                found.append(of_true_class(fits[member], method, others, library.n_classes))
+            continue
+        probs = fitter.tempered(rows[block], temperatures)
+        for member, found in parts.items():
+            kept = [proba for index, proba in enumerate(probs) if index != member]
+            *_, (_, proba) = fits[member].stages(method, kept)
+            found.append(outcome_of(labels, proba, keep=keep))

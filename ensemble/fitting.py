@@ -4,7 +4,7 @@ where labels meet members. Everything learnt, down to the temperatures, comes fr
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +67,7 @@ class Fits:
     groups: tuple[tuple[tuple[int, ...], NDArray[np.float64]], ...] | None
 
     def stages(
-        self, method: str, probs: NDArray[np.float32]
+        self, method: str, probs: NDArray[np.float32] | Sequence[NDArray[np.float32]]
     ) -> Iterator[tuple[str, NDArray[np.float64]]]:
         """The prediction (n, C) of tempered members `probs` (M, n, C) after every stage in use."""
         way = self.ways[method]
@@ -90,14 +90,13 @@ class Fits:
 class Fitter:
     """Fits and predictions of one library, each set of held-out folds once.
 
-    `members`: indices into the library, all by default. `held_out`: every set of folds that will
-    be asked for, so that temperatures are found for all of them in one go.
+    `held_out`: every set of folds that will be asked for, so that temperatures are found for all
+    of them in one go.
     """
 
     library: Library
     settings: FitSettings
     held_out: Sequence[frozenset[int]]
-    members: NDArray[np.intp] | None = None
     say: Callable[[str], None] = lambda text: None
     _fits: dict[frozenset[int], Fits] = field(default_factory=dict, init=False)
     _temperatures: dict[frozenset[int], NDArray[np.float64]] = field(
@@ -105,24 +104,12 @@ class Fitter:
     )
 
     def __post_init__(self) -> None:
-        if self.members is None:
-            self.members = np.arange(len(self.library.names))
         _check_possible(self.library, self.settings)
 
     @property
     def ways(self) -> tuple[str, ...]:
         """The methods that compete, and the best single member."""
         return tuple(dict.fromkeys((*self.settings.methods, SINGLE)))
-
-    def without(self, member: int, method: str) -> Fitter:
-        """The same with one member less and nothing but `method`."""
-        assert self.members is not None
-        settings = replace(self.settings, methods=(method,))
-        kept = self.members[self.members != member]
-        other = Fitter(self.library, settings, self.held_out, kept)
-        positions = np.searchsorted(self.members, kept)
-        other._temperatures = {key: all_[positions] for key, all_ in self._temperatures.items()}
-        return other
 
     def rows_in(self, folds: frozenset[int]) -> NDArray[np.intp]:
         return np.flatnonzero(np.isin(self.library.folds, sorted(folds)))
@@ -133,16 +120,22 @@ class Fitter:
     def fits(self, held_out: frozenset[int]) -> Fits:
         """Fitted on all rows outside the folds `held_out`, and on no other."""
         if held_out not in self._fits:
-            self._fits[held_out] = self._fit(held_out)
+            self._fits[held_out] = fit_ways(
+                self.fit_rows(held_out),
+                self.temperatures(held_out),
+                self.settings,
+                self.ways,
+                self.library.n_classes,
+            )
         return self._fits[held_out]
 
     def fit_rows(self, held_out: frozenset[int]) -> FitRows:
         """What methods learn from: the rows outside `held_out`."""
         library, rows = self.library, self.rows_outside(held_out)
         labels = library.labels[rows]
-        probs = self._tempered(rows, self._temperatures_of(held_out)) if self._whole else None
+        probs = self.tempered(rows, self.temperatures(held_out)) if self._whole else None
         if probs is None:
-            p_true = np.ascontiguousarray(library.p_true[np.ix_(self.members, rows)])
+            p_true = np.ascontiguousarray(library.p_true[:, rows])
         else:
             p_true = np.ascontiguousarray(probs[:, np.arange(len(rows)), labels])
         weights = None if library.row_weights is None else library.row_weights[rows]
@@ -160,11 +153,14 @@ class Fitter:
         ways in `keep` with their probabilities (float32)."""
         fits, labels = self.fits(held_out), self.library.labels[rows]
         if self.library.probs is None:
-            p_true = self.library.p_true[np.ix_(self.members, rows)]
-            return {way: {"weights": self._of_true_class(fits, way, p_true)} for way in ways}
+            p_true = self.library.p_true[:, rows]
+            return {
+                way: {"weights": of_true_class(fits, way, p_true, self.library.n_classes)}
+                for way in ways
+            }
         parts: dict[str, dict[str, list[Outcome]]] = {way: {} for way in ways}
-        for block in self._blocks(rows):
-            probs = self._tempered(rows[block], fits.temperatures)
+        for block in self.blocks(rows):
+            probs = self.tempered(rows[block], fits.temperatures)
             for way in ways:
                 for stage, proba in fits.stages(way, probs):
                     outcome = outcome_of(labels[block], proba, keep=way in keep)
@@ -173,11 +169,6 @@ class Fitter:
             way: {stage: joined(found) for stage, found in stages.items()}
             for way, stages in parts.items()
         }
-
-    def _of_true_class(self, fits: Fits, way: str, p_true: NDArray[np.float32]) -> Outcome:
-        known = fits.ways[way].combination.of_true_class(p_true)
-        undecided = np.full(len(known), UNDECIDED)
-        return Outcome(known, undecided, self.library.n_classes)
 
     @property
     def _whole(self) -> bool:
@@ -190,42 +181,9 @@ class Fitter:
             or any(METHODS[way].needs_rows(one.metric) for way in self.ways)
         )
 
-    def _fit(self, held_out: frozenset[int]) -> Fits:
-        rows = self.fit_rows(held_out)
-        ways = {}
-        for name in self.ways:
-            combination = METHODS[name].fit(rows)
-            ways[name] = Way(combination, self._calibration(combination, rows))
-        return Fits(self._temperatures_of(held_out), ways, self._groups(rows))
-
-    def _calibration(self, combination: Combination, rows: FitRows) -> Calibration:
-        if self.settings.calibrate_blend == "none" or rows.probs is None:
-            return NO_CALIBRATION
-        return fit_calibration(
-            self.settings.calibrate_blend,
-            combination(rows.probs).astype(np.float32),
-            rows.labels,
-            row_weights=rows.row_weights,
-        )
-
-    def _groups(
-        self, rows: FitRows
-    ) -> tuple[tuple[tuple[int, ...], NDArray[np.float64]], ...] | None:
-        groups = self.settings.groups
-        if not groups:
-            return None
-        if isinstance(groups, str):
-            decided = rows.whole.mean(axis=0).argmax(axis=1)
-            groups = confused_groups(rows.labels, decided, self.library.n_classes)
-        return tuple(
-            (classes, fit_group(rows.whole, rows.labels, classes, rows.row_weights))
-            for classes in groups
-        )
-
-    def _temperatures_of(self, held_out: frozenset[int]) -> NDArray[np.float64]:
-        assert self.members is not None
+    def temperatures(self, held_out: frozenset[int]) -> NDArray[np.float64]:
         if not self.settings.calibrate:
-            return np.ones(len(self.members))
+            return np.ones(len(self.library.names))
         if held_out not in self._temperatures:
             self._find_temperatures()
         return self._temperatures[held_out]
@@ -233,12 +191,11 @@ class Fitter:
     def _find_temperatures(self) -> None:
         library, sets = self.library, list(self.held_out)
         assert library.probs is not None
-        assert self.members is not None
-        found = np.empty((len(sets), len(self.members)))
-        for column, member in enumerate(self.members):
-            self.say(f"temperature of member {column + 1} of {len(self.members)}")
-            found[:, column] = fit_temperatures_without(
-                library.probs[member],
+        found = np.empty((len(sets), len(library.names)))
+        for member, proba in enumerate(library.probs):
+            self.say(f"temperature of member {member + 1} of {len(library.names)}")
+            found[:, member] = fit_temperatures_without(
+                proba,
                 library.labels,
                 library.folds,
                 sets,
@@ -246,28 +203,75 @@ class Fitter:
             )
         self._temperatures = dict(zip(sets, found, strict=True))
 
-    def _tempered(
+    def tempered(
         self, rows: NDArray[np.intp], temperatures: NDArray[np.float64]
     ) -> NDArray[np.float32]:
         """(M, R, C) float32."""
         library = self.library
         assert library.probs is not None
-        assert self.members is not None
-        shape = (len(self.members), len(rows), library.n_classes)
+        shape = (len(library.names), len(rows), library.n_classes)
         out = empty_array(shape, np.float32, memory_bytes=self.settings.memory_bytes)
-        for index, member in enumerate(self.members):
-            one = np.asarray(out[index])
+        for member, proba in enumerate(library.probs):
+            one = np.asarray(out[member])
             # Rows are valid; any other mode would first write to a copy of `out`.
-            np.take(library.probs[member], rows, axis=0, out=one, mode="clip")
-            if temperatures[index] != 1.0:
-                temper(one, temperatures[index], out=one)
+            np.take(proba, rows, axis=0, out=one, mode="clip")
+            if temperatures[member] != 1.0:
+                temper(one, temperatures[member], out=one)
         return out
 
-    def _blocks(self, rows: NDArray[np.intp]) -> Iterator[slice]:
-        assert self.members is not None
-        size = max(1, BLOCK_VALUES // (len(self.members) * self.library.n_classes))
+    def blocks(self, rows: NDArray[np.intp]) -> Iterator[slice]:
+        size = max(1, BLOCK_VALUES // (len(self.library.names) * self.library.n_classes))
         for start in range(0, len(rows), size):
             yield slice(start, start + size)
+
+
+def fit_ways(
+    rows: FitRows,
+    temperatures: NDArray[np.float64],
+    settings: FitSettings,
+    ways: Sequence[str],
+    n_classes: int,
+) -> Fits:
+    """Everything that is learnt from `rows`, whose members were tempered with `temperatures`."""
+    fitted = {}
+    for name in ways:
+        combination = METHODS[name].fit(rows)
+        fitted[name] = Way(combination, _calibration(combination, rows, settings))
+    return Fits(temperatures, fitted, _groups(rows, settings, n_classes))
+
+
+def _calibration(combination: Combination, rows: FitRows, settings: FitSettings) -> Calibration:
+    if settings.calibrate_blend == "none" or rows.probs is None:
+        return NO_CALIBRATION
+    return fit_calibration(
+        settings.calibrate_blend,
+        combination(rows.probs).astype(np.float32),
+        rows.labels,
+        row_weights=rows.row_weights,
+    )
+
+
+def _groups(
+    rows: FitRows, settings: FitSettings, n_classes: int
+) -> tuple[tuple[tuple[int, ...], NDArray[np.float64]], ...] | None:
+    groups = settings.groups
+    if not groups or rows.probs is None:
+        return None
+    if isinstance(groups, str):
+        total = np.zeros((len(rows.labels), n_classes))
+        for proba in rows.probs:
+            total += proba
+        groups = confused_groups(rows.labels, total.argmax(axis=1), n_classes)
+    return tuple(
+        (classes, fit_group(rows.probs, rows.labels, classes, rows.row_weights))
+        for classes in groups
+    )
+
+
+def of_true_class(fits: Fits, way: str, p_true: NDArray[np.float32], n_classes: int) -> Outcome:
+    """The outcome of which no more is known than each row's probability of its true class."""
+    known = fits.ways[way].combination.of_true_class(p_true)
+    return Outcome(known, np.full(len(known), UNDECIDED), n_classes)
 
 
 def outcome_of(labels: np.ndarray, proba: NDArray[np.float64], *, keep: bool) -> Outcome:

@@ -11,11 +11,12 @@ as in argmax. Shortlists are ascending, so that first in the list is first of th
 
 State of a bag's rows, changed in place, besides `order` (room,) int64, the members in it:
 
-sums   (N, K) float64: the running sum of the shortlist
-bound  (N,) float64: of all other classes, at least their running sums
+sums   (N, K) float64: the running sum of the shortlist, of the first `counted` of `order`
+bound  (N,) float64: of all other classes, at least their running sums, of as many
+counted (N,) int32: a row is brought up to date only when it matters
 top    (N,) int32: the decision
 place  (N,) int32: where in the shortlist it is; -1 where the shortlist does not decide
-lead   (N,) float64: at most what the decision is ahead by
+lead   (N,) float64: at most what the decision is ahead by, with all of `order`
 most   (N,) float64: at least what any one member can close of a lead
 whole  (N, C) float64: running sums of all classes of those rows that needed them
 seen   (N,) int32: how many of `order` are in that row of `whole`; 0: nothing there yet
@@ -26,6 +27,7 @@ from __future__ import annotations
 import numpy as np
 
 from ensemble.kernels import compiled, inlined
+from ensemble.kernels_read import NOT_LISTED
 
 SLACK = 1e-9  # far more than a bound's rounding, far less than what a float32 tells apart
 NO_PLACE = -1
@@ -89,28 +91,105 @@ def _sum_up(
     return row
 
 
-@compiled()
-def decisions_alone(
-    members: np.ndarray,
+@inlined()
+def _count(
+    n: int,
     probs: np.ndarray,
     classes: np.ndarray,
     listed: np.ndarray,
-    highest: np.ndarray,
     rest: np.ndarray,
+    order: np.ndarray,
+    size: int,
+    sums: np.ndarray,
+    bound: np.ndarray,
+    counted: np.ndarray,
+    top: np.ndarray,
+    place: np.ndarray,
+    lead: np.ndarray,
+    most: np.ndarray,
+    whole: np.ndarray,
+    seen: np.ndarray,
+) -> None:
+    """Bring row n up to all `size` members: its sums, its decision, its lead."""
+    row, n_listed, n_classes = sums[n], classes.shape[1], probs.shape[2]
+    for i in range(counted[n], size):
+        added = listed[n, order[i]]
+        for k in range(n_listed):
+            row[k] += added[k]
+        bound[n] += rest[n, order[i]]
+    counted[n] = size
+    k, best, second = _decide(row)
+    if n_listed == n_classes or best > bound[n] + SLACK:
+        decided = int(classes[n, k])
+        place[n] = k
+        lead[n] = best - (second if n_listed == n_classes else max(second, bound[n]))
+    else:
+        decided, lead[n] = _decide_whole(_sum_up(n, probs, order, size, whole, seen))
+        place[n] = NO_PLACE
+    if decided != top[n]:
+        top[n], most[n] = decided, np.inf
+
+
+@inlined()
+def _of_listed(
+    row: np.ndarray,
+    others: float,
+    classes: np.ndarray,
+    added: np.ndarray,
+    rest: float,
+    n_classes: int,
+) -> tuple[bool, int]:
+    """Whether the shortlist decides for sums `row` (K,), at most `others` elsewhere, with a member
+    of `added` (K,), at most `rest` elsewhere; and the class."""
+    at = 0
+    ahead = row[0] + added[0]
+    for k in range(1, row.size):
+        value = row[k] + added[k]
+        at = k if value > ahead else at
+        ahead = value if value > ahead else ahead
+    return row.size == n_classes or ahead > others + rest + SLACK, int(classes[at])
+
+
+@inlined()
+def _of_two(
+    total: np.ndarray,
+    leader: int,
+    margin: float,
+    p_leader: float,
+    classes: np.ndarray,
+    added: np.ndarray,
+    best: int,
+    rest: float,
+) -> tuple[bool, int]:
+    """Whether the leader of sums `total` (C,) or the member's own decision surely wins, and which:
+    all other classes are `margin` behind the one, and get no more than the member's second
+    highest probability."""
+    if best == NOT_LISTED or classes[best] == leader:
+        return False, leader
+    second = np.float64(rest)
+    for k in range(added.size):
+        if k != best and added[k] > second:
+            second = np.float64(added[k])
+    rival = int(classes[best])
+    old, new = total[leader] + p_leader, total[rival] + added[best]
+    sure = max(old, new) > total[leader] - margin + second + SLACK
+    wins = new > old or (new == old and rival < leader)
+    return sure, rival if wins else leader
+
+
+@compiled()
+def decisions_alone(
+    members: np.ndarray, probs: np.ndarray, classes: np.ndarray, best: np.ndarray
 ) -> np.ndarray:
     """(m, N) int32: what each of `members` decides alone."""
     decided = np.empty((members.size, len(classes)), np.int32)
     for n in range(len(classes)):
         for i in range(members.size):
-            m = members[i]
-            high = highest[n, m]
-            if high <= rest[n, m]:
-                decided[i, n] = _first(probs[m, n])
-                continue
-            k = 0
-            while listed[n, m, k] != high:
-                k += 1
-            decided[i, n] = classes[n, k]
+            place = best[n, members[i]]
+            if place == NOT_LISTED:
+                decided[i, n] = _first(probs[members[i], n])
+            else:
+                decided[i, n] = classes[n, place]
     return decided
 
 
@@ -120,11 +199,14 @@ def add_member(
     probs: np.ndarray,
     classes: np.ndarray,
     listed: np.ndarray,
+    best: np.ndarray,
+    highest: np.ndarray,
     rest: np.ndarray,
     order: np.ndarray,
     size: int,
     sums: np.ndarray,
     bound: np.ndarray,
+    counted: np.ndarray,
     top: np.ndarray,
     place: np.ndarray,
     lead: np.ndarray,
@@ -134,28 +216,23 @@ def add_member(
 ) -> None:
     """Put `member` into the bag as its `size`th."""
     order[size - 1] = member
-    n_listed, n_classes = classes.shape[1], probs.shape[2]
     for n in range(len(sums)):
-        row = sums[n]
         if size == 1:
-            seen[n] = 0
-            bound[n] = 0.0
-            top[n] = -1
-            for k in range(n_listed):
-                row[k] = 0.0
-        for k in range(n_listed):
-            row[k] += listed[n, member, k]
-        bound[n] += rest[n, member]
-        k, best, second = _decide(row)
-        if n_listed == n_classes or best > bound[n] + SLACK:
-            decided = int(classes[n, k])
-            place[n] = k
-            lead[n] = best - (second if n_listed == n_classes else max(second, bound[n]))
-        else:
-            decided, lead[n] = _decide_whole(_sum_up(n, probs, order, size, whole, seen))
-            place[n] = NO_PLACE
-        if decided != top[n]:
-            top[n], most[n] = decided, np.inf
+            for k in range(classes.shape[1]):
+                sums[n, k] = 0.0
+            bound[n] = lead[n] = 0.0
+            counted[n] = seen[n] = 0
+            top[n] = place[n] = NO_PLACE
+        if place[n] != NO_PLACE:
+            if best[n, member] == place[n]:
+                continue  # its lead only grows
+            lead[n] -= np.float64(highest[n, member]) - listed[n, member, place[n]]
+            if lead[n] > SLACK:
+                continue
+        _count(
+            n, probs, classes, listed, rest, order, size,
+            sums, bound, counted, top, place, lead, most, whole, seen,
+        )  # fmt: skip
 
 
 @compiled()
@@ -165,12 +242,14 @@ def find_flips(
     probs: np.ndarray,
     classes: np.ndarray,
     listed: np.ndarray,
+    best: np.ndarray,
     highest: np.ndarray,
     rest: np.ndarray,
     order: np.ndarray,
     size: int,
     sums: np.ndarray,
     bound: np.ndarray,
+    counted: np.ndarray,
     top: np.ndarray,
     place: np.ndarray,
     lead: np.ndarray,
@@ -185,70 +264,82 @@ def find_flips(
     Returns how many there are, the first `room` of them written, and how many pairs of row and
     member had to be added up: over the shortlist, and over all classes."""
     n_listed, n_classes = classes.shape[1], probs.shape[2]
-    partial = n_listed < n_classes
-    found = short_sums = whole_sums = 0
-    short_without = np.empty(n_listed)
+    found = listed_pairs = whole_pairs = 0
+    without_listed = np.empty(n_listed)
     without = np.empty(n_classes)
     scratch = np.empty(n_classes)
     for n in range(len(sums)):
         taken = np.float64(highest[n, removed]) if removed >= 0 else 0.0
         if lead[n] - taken > most[n] + SLACK:
             continue
+        if counted[n] < size:
+            _count(
+                n, probs, classes, listed, rest, order, size,
+                sums, bound, counted, top, place, lead, most, whole, seen,
+            )  # fmt: skip
+            if lead[n] - taken > most[n] + SLACK:
+                continue
         row, others, k, leader, margin = sums[n], bound[n], int(place[n]), int(top[n]), lead[n]
+        total = whole[n]  # up to date where the shortlist does not decide
         if removed >= 0:
             for c in range(n_listed):
-                short_without[c] = row[c] - listed[n, removed, c]
-            row = short_without
+                without_listed[c] = row[c] - listed[n, removed, c]
+            row = without_listed
             others -= rest[n, removed]
-            k, best, second = _decide(row)
+            k, ahead, second = _decide(row)
             leader = int(classes[n, k])
-            margin = best - (max(second, others) if partial else second)
-            if partial and best <= others + SLACK:
+            margin = ahead - (second if n_listed == n_classes else max(second, others))
+            if n_listed < n_classes and ahead <= others + SLACK:
+                total = _sum_up(n, probs, order, size, whole, seen)
+                for c in range(n_classes):
+                    without[c] = total[c] - probs[removed, n, c]
+                total = without
+                leader, margin = _decide_whole(total)
                 k = NO_PLACE
         in_whole = k == NO_PLACE
         if in_whole:
-            base = _sum_up(n, probs, order, size, whole, seen)
-            if removed >= 0:
-                for c in range(n_classes):
-                    without[c] = base[c] - probs[removed, n, c]
-                leader, margin = _decide_whole(without)
             for c in range(n_listed):
                 k = c if classes[n, c] == leader else k
         closable = 0.0
         for i in range(members.size):
             m = members[i]
-            p_leader = listed[n, m, k] if k != NO_PLACE else probs[m, n, leader]
-            gain = np.float64(highest[n, m]) - p_leader
-            closable = gain if gain > closable else closable
             decided = leader
-            if gain + SLACK >= margin:
-                unsure = in_whole
-                if not in_whole:
-                    short_sums += 1
-                    at = 0
-                    best = row[0] + listed[n, m, 0]
-                    for c in range(1, n_listed):
-                        value = row[c] + listed[n, m, c]
-                        at = c if value > best else at
-                        best = value if value > best else best
-                    decided = int(classes[n, at])
-                    unsure = partial and best <= others + rest[n, m] + SLACK
-                if unsure:
-                    whole_sums += 1
-                    base = _sum_up(n, probs, order, size, whole, seen)
-                    added = probs[m, n]
-                    if removed >= 0:
-                        left = probs[removed, n]
-                        for c in range(n_classes):
-                            scratch[c] = (base[c] - left[c]) + added[c]
+            if best[n, m] != k or margin <= SLACK or k == NO_PLACE:
+                high = np.float64(highest[n, m])
+                p_leader = np.float64(probs[m, n, leader] if k == NO_PLACE else listed[n, m, k])
+                closable = max(closable, high - p_leader)
+                if high - p_leader + SLACK >= margin:
+                    listed_pairs += 1
+                    if in_whole:
+                        sure, decided = _of_two(
+                            total,
+                            leader,
+                            margin,
+                            p_leader,
+                            classes[n],
+                            listed[n, m],
+                            best[n, m],
+                            rest[n, m],
+                        )
                     else:
+                        sure, decided = _of_listed(
+                            row, others, classes[n], listed[n, m], rest[n, m], n_classes
+                        )
+                    if not sure:
+                        whole_pairs += 1
+                        base = _sum_up(n, probs, order, size, whole, seen)
                         for c in range(n_classes):
-                            scratch[c] = base[c] + added[c]
-                    decided = _first(scratch)
+                            scratch[c] = base[c]
+                        if removed >= 0:
+                            for c in range(n_classes):
+                                scratch[c] -= probs[removed, n, c]
+                        for c in range(n_classes):
+                            scratch[c] += probs[m, n, c]
+                        decided = _first(scratch)
             if decided != top[n]:
                 if found < len(flips):
                     flips[found, 0], flips[found, 1], flips[found, 2] = i, n, decided
                 found += 1
         if leader == top[n]:
             most[n] = closable
-    return found, short_sums, whole_sums
+    return found, listed_pairs, whole_pairs

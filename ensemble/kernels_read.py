@@ -14,6 +14,7 @@ import numpy as np
 from ensemble.kernels import compiled, inlined
 
 BLOCK_VALUES = 1 << 16  # of all members: 256 KiB in float32
+NOT_LISTED = 255
 
 
 @inlined()
@@ -62,20 +63,30 @@ def _highest_kept(row: np.ndarray, kept: np.ndarray) -> int:
     return top
 
 
+@inlined()
+def _first_place(values: np.ndarray) -> int:
+    place = 0
+    for k in range(1, values.size):
+        place = k if values[k] > values[place] else place
+    return place
+
+
 @compiled()
 def read_members(
     bits: np.ndarray,
     labels: np.ndarray,
     classes: np.ndarray,
     listed: np.ndarray,
+    best: np.ndarray,
     highest: np.ndarray,
     rest: np.ndarray,
     p_true: np.ndarray,
 ) -> int:
     """From `bits` (M, N, C) and `labels` (N,) int64 fill `classes` (N, K) int32, each row's
-    shortlist, ascending; `listed` (N, M, K), its probabilities; `highest` (N, M), of all classes;
-    `rest` (N, M), of the classes not listed (0 if none); `p_true` (M, N). All have the type of
-    `bits` where not said. Returns the largest of all bits."""
+    shortlist, ascending; `listed` (N, M, K), its probabilities; `best` (N, M) uint8, where in the
+    shortlist a member's own decision is, or NOT_LISTED; `highest` (N, M), of all classes; `rest`
+    (N, M), of the classes not listed (0 if none); `p_true` (M, N). All have the type of `bits`
+    where not said. Returns the largest of all bits."""
     n_members, n_rows, n_classes = bits.shape
     n_listed = classes.shape[1]
     largest = bits[0, 0, 0]
@@ -90,18 +101,31 @@ def read_members(
         largest = _highest(peaks, largest)
         for n in range(start, end):
             at = (n - start) * n_classes
-            _choose_classes(peaks[at : at + n_classes], classes[n], values)
+            if n_listed < n_classes:
+                _choose_classes(peaks[at : at + n_classes], classes[n], values)
+            else:
+                for c in range(n_classes):
+                    classes[n, c] = c
             for k in range(n_listed):
                 kept[classes[n, k]] = 0
             for m in range(n_members):
                 row = bits[m, n]
-                for k in range(n_listed):
-                    listed[n, m, k] = row[classes[n, k]]
-                if n_classes > n_listed:
-                    rest[n, m] = _highest_kept(row, kept)
+                mine = listed[n, m]
+                other = bits.dtype.type(0)
+                if n_listed < n_classes:
+                    for k in range(n_listed):
+                        mine[k] = row[classes[n, k]]
+                    other = _highest_kept(row, kept)
                 else:
-                    rest[n, m] = 0
-                highest[n, m] = _highest(listed[n, m], rest[n, m])
+                    for k in range(n_listed):
+                        mine[k] = row[k]
+                place = _first_place(mine)
+                high = mine[place]
+                rest[n, m] = other
+                if n_listed < n_classes and other >= high:
+                    high, place = other, NOT_LISTED
+                highest[n, m] = high
+                best[n, m] = place
                 p_true[m, n] = row[labels[n]]
             for k in range(n_listed):
                 kept[classes[n, k]] = ~kept.dtype.type(0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
@@ -11,7 +11,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.bagged import bagged_greedy, bagged_from_true_class
+from ensemble.bagged import bagged_from_true_class, bagged_greedy
 from ensemble.class_weights import fit_class_weights
 from ensemble.combine import Combination
 from ensemble.convex import fit_convex
@@ -32,13 +32,14 @@ class FitRows:
 
     labels       (R,) int
     p_true       (M, R) float32, after the members' temperatures
-    probs        (M, R, C) float32, after the members' temperatures; None where not needed
+    probs        (M, R, C) float32, or M arrays (R, C), after the members' temperatures; None
+                 where not needed
     row_weights  (R,) float64 or None
     """
 
     labels: NDArray[np.int32]
     p_true: NDArray[np.float32]
-    probs: NDArray[np.float32] | None
+    probs: NDArray[np.float32] | Sequence[NDArray[np.float32]] | None
     row_weights: NDArray[np.float64] | None
     metric: Metric
     greedy_steps: int = 25
@@ -52,6 +53,13 @@ class FitRows:
         """The same rows with other weights (R,)."""
         return replace(self, row_weights=row_weights)
 
+    def without(self, member: int) -> FitRows:
+        """The same rows of all members but one; nothing is copied but the true class's column."""
+        kept = None
+        if self.probs is not None:
+            kept = [proba for index, proba in enumerate(self.probs) if index != member]
+        return replace(self, p_true=np.delete(self.p_true, member, axis=0), probs=kept)
+
     @property
     def whole(self) -> NDArray[np.float32]:
         if self.probs is None:
@@ -59,7 +67,7 @@ class FitRows:
                 "this method needs the probabilities of all classes, and only those of the true "
                 f"class were read: choose one of {', '.join(TRUE_CLASS_METHODS)} with log_loss"
             )
-        return self.probs
+        return self.probs if isinstance(self.probs, np.ndarray) else np.stack(self.probs)
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,11 @@ PERCENTILES = (5.0, 95.0)
 def weight_stability(
     fitter: Fitter, method: str, *, refits: int, seed: int
 ) -> list[Stability | None]:
-    """For each member of the fitter, its weight over bootstrap refits (Efron and Tibshirani 1993)
+    """For each member of the library, its weight over bootstrap refits (Efron and Tibshirani 1993)
     of `method`, whole groups drawn together; over the fits without one fold where the method is
     slow to fit. None for a method whose weights learn nothing, or without refits."""
-    assert fitter.members is not None
-    nobody: list[Stability | None] = [None] * len(fitter.members)
-    if METHODS[method].needs == "nothing" or not refits or len(fitter.members) == 1:
+    nobody: list[Stability | None] = [None] * len(fitter.library.names)
+    if METHODS[method].needs == "nothing" or not refits or len(fitter.library.names) == 1:
         return nobody
     if METHODS[method].learns_weights:
         weights = _bootstrap(fitter, method, refits, seed)

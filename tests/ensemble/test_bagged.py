@@ -11,7 +11,7 @@ from ensemble.metrics import ACCURACY, BRIER, LOG_LOSS, MACRO_F1, Metric
 from tests.ensemble.made import member_probabilities
 
 each_kind = pytest.mark.parametrize(
-    "metric", (LOG_LOSS, ACCURACY, MACRO_F1, BRIER), ids=lambda m: m.name
+    "metric", [LOG_LOSS, ACCURACY, MACRO_F1, BRIER], ids=lambda m: m.name
 )
 seeds = st.integers(0, 2**32 - 1)
 
@@ -55,19 +55,6 @@ def test_permuting_the_members_permutes_the_weights(metric: Metric, seed: int) -
     order = np.random.default_rng(seed).permutation(6)
     weights = bagged_greedy(probs, labels, metric, bags=5, steps=5, seed=seed)
     again = bagged_greedy(probs[order], labels, metric, bags=5, steps=5, seed=seed)
-    np.testing.assert_allclose(again, weights[order], atol=1e-12)
-
-
-def test_members_that_agree_on_the_true_class_alone_are_told_apart() -> None:
-    probs, labels, _ = member_probabilities(2, 4, 40, 3)
-    others = np.array([[1, 2], [0, 2], [0, 1]])[labels]
-    twin = probs[0].copy()
-    rows = np.arange(40)[:, None]
-    twin[rows, others] = probs[0][rows, others[:, ::-1]]
-    probs = np.concatenate([probs, twin[None]])
-    order = np.array([4, 2, 3, 1, 0])
-    weights = bagged_greedy(probs, labels, ACCURACY, bags=6, steps=4)
-    again = bagged_greedy(probs[order], labels, ACCURACY, bags=6, steps=4)
     np.testing.assert_allclose(again, weights[order], atol=1e-12)
 
 

@@ -41,9 +41,7 @@ def test_everything_is_fitted_on_the_rows_outside(weighted: bool) -> None:
     learnt = fitter.fit_rows(FIRST)
     assert learnt.probs is not None
     np.testing.assert_allclose(learnt.probs, probs, atol=1e-6)
-    np.testing.assert_allclose(
-        learnt.p_true, probs[:, np.arange(len(rows)), labels], atol=1e-6
-    )
+    np.testing.assert_allclose(learnt.p_true, probs[:, np.arange(len(rows)), labels], atol=1e-6)
     np.testing.assert_array_equal(learnt.labels, labels)
     assert learnt.p_true.flags.c_contiguous
     for name in (*QUICK, SINGLE):
@@ -77,9 +75,7 @@ def test_a_prediction_goes_through_its_stages_in_order() -> None:
         np.testing.assert_array_equal(stage.decided, expected.argmax(axis=1))
     learnt = fitter.fit_rows(FIRST)
     assert learnt.probs is not None
-    np.testing.assert_array_equal(
-        fits.groups[0][1], fit_group(learnt.probs, learnt.labels, (0, 2))
-    )
+    np.testing.assert_array_equal(fits.groups[0][1], fit_group(learnt.probs, learnt.labels, (0, 2)))
 
 
 def test_one_member_alone_has_no_second_blend_but_keeps_the_stage() -> None:
@@ -144,35 +140,6 @@ def test_each_set_of_held_out_folds_is_fitted_once(monkeypatch: pytest.MonkeyPat
     assert temperatures == [16] * 4  # one pass a member for all sets
 
 
-def test_a_fitter_without_a_member_is_that_of_the_smaller_library() -> None:
-    fitter = fitter_of(made_library(members=4), *QUICK)
-    fitter.fits(FIRST)
-    smaller = fitter.without(1, "convex")
-    library = fitter.library
-    assert library.probs is not None
-    kept = [0, 2, 3]
-    direct = fitter_of(
-        replace(
-            library,
-            names=tuple(library.names[i] for i in kept),
-            probs=np.ascontiguousarray(library.probs[kept]),
-            p_true=library.p_true[kept],
-        ),
-        "convex",
-    )
-    assert smaller.settings.methods == ("convex",)
-    for out in (NO_FOLDS, FIRST):
-        a, b = smaller.fits(out), direct.fits(out)
-        np.testing.assert_array_equal(a.temperatures, b.temperatures)
-        assert a.ways["convex"].combination == b.ways["convex"].combination
-        rows = library.folds == 0
-        of_a, of_b = (
-            each.predict(out, np.flatnonzero(rows), ("convex",))["convex"]["calibration"]
-            for each in (smaller, direct)
-        )
-        np.testing.assert_array_equal(of_a.p_true, of_b.p_true)
-
-
 def test_blocks_and_scratch_files_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     library = made_library(rows=90)
     methods = tuple(METHODS)
@@ -181,7 +148,7 @@ def test_blocks_and_scratch_files_change_nothing(monkeypatch: pytest.MonkeyPatch
     one = fitter_of(library, *methods, greedy_steps=4, groups=groups)
     expected = one.predict(out, rows, methods, methods)
     in_files = fitter_of(library, *methods, greedy_steps=4, groups=groups, memory_bytes=0)
-    assert isinstance(in_files._tempered(rows, np.ones(3)), np.memmap)
+    assert isinstance(in_files.tempered(rows, np.ones(3)), np.memmap)
     monkeypatch.setattr(fitting, "BLOCK_VALUES", 50)
     for name, stages in in_files.predict(out, rows, methods, methods).items():
         for stage, outcome in stages.items():

@@ -49,7 +49,7 @@ SQUARES = Metric(
 )
 
 
-@pytest.mark.parametrize("metric", (*EVERY_KIND, SQUARES), ids=lambda metric: metric.name)
+@pytest.mark.parametrize("metric", [*EVERY_KIND, SQUARES], ids=lambda metric: metric.name)
 @settings(deadline=None, max_examples=15)
 @given(
     seed=seeds,

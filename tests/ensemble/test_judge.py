@@ -9,7 +9,7 @@ from ensemble.bootstrap import bootstrap_interval, paired_difference
 from ensemble.errors import BlendError
 from ensemble.judge import SLOW_RESAMPLES, Judge
 from ensemble.library import Library
-from ensemble.metrics import LOG_LOSS, get_metric
+from ensemble.metrics import LOG_LOSS, Metric, get_metric
 from ensemble.outcome import Outcome
 from tests.ensemble.made_library import made_library
 
@@ -100,14 +100,13 @@ def test_metrics_that_sort_all_probabilities_again_take_fewer_resamples() -> Non
 
 
 def test_a_metric_that_a_resample_cannot_have_is_refused_in_a_line() -> None:
-    library = made_library(rows=6, folds=2)
-    labels = np.array([0, 0, 0, 0, 0, 1], dtype=np.int32)
-    assert library.probs is not None
-    proba = library.probs[0][:, :2] / library.probs[0][:, :2].sum(axis=1, keepdims=True)
-    tiny = replace(
-        library, labels=labels, classes=("a", "b"), probs=np.stack([proba] * 3),
-        folds=np.array([0, 1, 1, 1, 1, 1], dtype=np.int16),
-    )  # fmt: skip
-    outcome = Outcome.of(labels, proba, True)
-    with pytest.raises(BlendError, match="auc: not defined on every resample.*bootstrap to 0"):
-        judge_of(tiny, "auc").nested_scores(outcome, outcome, "c0")
+    def first_row_only(
+        labels: np.ndarray, proba: np.ndarray, row_weights: np.ndarray | None = None
+    ) -> float:
+        return 1.0 if row_weights is None or row_weights[0] else float("nan")
+
+    picky = Metric("picky", higher_is_better=True, bounds=(0.0, 1.0), function=first_row_only)
+    library = made_library()
+    judge = replace(judge_of(library), metric=picky)
+    with pytest.raises(BlendError, match="picky: not defined on every resample.*bootstrap to 0"):
+        judge.nested_scores(*two_outcomes(library), "c0")

@@ -68,18 +68,21 @@ def reference_nested(
     for fold in folds:
         rows = library.folds == fold
         of_fold = reference_predictions(library, [fold], metric)
-        inner = {name: np.empty_like(blend) for name in METHODS}
+        inner = {name: np.empty_like(blend) for name in alone}
         for other in folds:
             if other != fold:
                 of_pair = reference_predictions(library, [fold, other], metric)
-                for name in METHODS:
+                for name in alone:
                     inner[name][library.folds == other] = of_pair[name][library.folds == other]
         weights = None if library.row_weights is None else library.row_weights[~rows]
         judged = {
-            name: Outcome.of(labels[~rows], inner[name][~rows], keep_proba=True) for name in METHODS
+            name: Outcome.of(labels[~rows], inner[name][~rows], keep_proba=True) for name in alone
         }
         groups = None if library.groups is None else library.groups[~rows]
-        method = choose(labels[~rows], judged, metric, groups=groups, row_weights=weights).method
+        single = judged.pop("best_single")
+        method = choose(
+            labels[~rows], judged, metric, single=single, groups=groups, row_weights=weights
+        ).method
         chosen[fold] = method
         blend[rows] = of_fold[method][rows]
         if rules is not None:

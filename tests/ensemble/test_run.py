@@ -1,21 +1,26 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from ensemble.blend import BlendSettings, fit_blend, read_blend
 from ensemble.errors import BlendError
 from ensemble.files import Location
+from ensemble.metrics import LOG_LOSS
 from ensemble.predictions import Predictions
-from ensemble.run import blend_run, read_fold_table
-from ensemble.store import OofStore, write_predictions
+from ensemble.run import blend_run, needs_only_true_class, read_fold_table
+from ensemble.store import OofStore, read_predictions, write_predictions
 from tests.ensemble.made import made_members, metadata
+from tests.ensemble.made_library import made_library, overrides
 
-SETTINGS = BlendSettings(bootstrap=20, greedy_steps=5)
+SETTINGS = BlendSettings(bootstrap=20, greedy_steps=5, refits=2)
+TRUE_CLASS = replace(SETTINGS, calibrate=False, calibrate_blend="none", methods=("convex",))
 CLASSES = ("cat", "dog", "élan")
 
 
@@ -55,12 +60,112 @@ def run(tmp_path: Path) -> Location:
 def test_the_blend_of_a_run_is_that_of_its_members_and_is_written(run: Location) -> None:
     members = filled(run)
     said: list[str] = []
-    blend = blend_run(run, SETTINGS, n_folds=3, progress=said.append)
+    fitted = blend_run(run, SETTINGS, n_folds=3, progress=said.append)
     direct = fit_blend(members, CLASSES, SETTINGS)
-    assert blend.data_fingerprint == "f00d"
-    assert blend.to_dict() == direct.to_dict() | {"data_fingerprint": "f00d"}
-    assert read_blend(run / "blend.json") == blend
+    assert fitted.blend.data_fingerprint == "f00d"
+    assert fitted.blend.to_dict() == direct.to_dict() | {"data_fingerprint": "f00d"}
+    assert read_blend(run / "blend.json") == fitted.blend
     assert "reading member 1 of 4: c0" in said
+
+
+def test_the_nested_predictions_are_written_as_a_member_of_the_store_would_be(
+    run: Location,
+) -> None:
+    members = filled(run)
+    fitted = blend_run(run, SETTINGS, n_folds=3)
+    stored, about = read_predictions(run / "blend_oof.parquet")
+    assert (about.classes, about.config_id, about.data_fingerprint) == (CLASSES, "blend", "f00d")
+    assert about.metrics == dict(fitted.blend.metrics["blend"])
+    assert stored.ids.tolist() == members["c0"].ids.tolist()
+    assert stored.labels.tolist() == members["c0"].labels.tolist()
+    assert stored.folds.tolist() == members["c0"].folds.tolist()
+    np.testing.assert_array_equal(stored.proba, fitted.nested.proba)
+    np.testing.assert_allclose(
+        LOG_LOSS(stored.labels, stored.proba), fitted.blend.score.value, atol=1e-6
+    )
+    other = pq.read_table((run / "blend_oof.parquet").local_path)  # by any other program
+    assert {"id", "label", "fold", "p_true", "proba"} <= set(other.column_names)
+
+
+def test_reliability_before_calibration_is_kept_for_the_page(run: Location) -> None:
+    filled(run)
+    fitted = blend_run(run, SETTINGS, n_folds=3)
+    table = pq.read_table((run / "analysis" / "reliability_before.parquet").local_path).to_pandas()
+    assert set(table["model"]) == {"blend"}
+    proba = fitted.before_calibration.proba
+    assert proba is not None
+    assert table["rows"].sum() == len(proba)
+    filled_bins = table[table["rows"] > 0]
+    mean = np.average(filled_bins["confidence"], weights=filled_bins["rows"])
+    assert mean == pytest.approx(proba.max(axis=1).mean(), abs=1e-6)
+    right = proba.argmax(axis=1) == fitted.library.labels
+    accuracy = np.average(filled_bins["accuracy"], weights=filled_bins["rows"])
+    assert accuracy == pytest.approx(right.mean())
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_log_loss_without_calibration_reads_only_the_true_class(
+    run: Location, grouped: bool
+) -> None:
+    members = filled(run)
+    if grouped:
+        groups: list[str | None] = [f"patient {i % 6}" if i % 5 else None for i in range(120)]
+        write_folds(run, members["c0"], groups)
+    settings = replace(
+        SETTINGS, calibrate=False, calibrate_blend="none", methods=("equal", "convex", "greedy")
+    )
+    assert needs_only_true_class(settings)
+    said: list[str] = []
+    short = blend_run(run, settings, n_folds=3, progress=said.append)
+    assert "reading the true class's probabilities of 4 members" in said
+    assert short.library.probs is None
+    assert (run / "blend.json").exists()
+    assert not (run / "blend_oof.parquet").exists()
+    table = read_fold_table(run / "folds.parquet")
+    whole = fit_blend(members, CLASSES, settings, groups=table.groups if grouped else None)
+    assert short.blend.method == whole.method
+    assert short.blend.score.value == pytest.approx(whole.score.value, abs=1e-6)
+    assert short.blend.score.low == pytest.approx(whole.score.low, abs=1e-6)
+    assert short.blend.in_sample == pytest.approx(whole.in_sample, abs=1e-6)
+    for a, b in zip(short.blend.members, whole.members, strict=True):
+        assert (a.config_id, a.weight) == (b.config_id, pytest.approx(b.weight, abs=1e-6))
+        assert a.without == pytest.approx(b.without, abs=1e-6)
+    assert read_blend(run / "blend.json") == short.blend
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"calibrate": True},
+        {"calibrate_blend": "temperature"},
+        {"groups": "auto"},
+        {"metric": "accuracy"},
+        {"methods": ("auto",)},
+    ],
+)
+def test_all_classes_are_read_where_something_needs_them(run: Location, more: dict) -> None:
+    filled(run)
+    plain = {"calibrate": False, "calibrate_blend": "none", "methods": ("equal", "convex")}
+    settings = replace(SETTINGS, **(plain | more))  # type: ignore[arg-type]
+    assert not needs_only_true_class(settings)
+    assert blend_run(run, settings, n_folds=3).library.probs is not None
+
+
+def test_rules_are_fitted_with_the_blend_and_need_all_classes(run: Location) -> None:
+    members = filled(run)
+    library = made_library(rows=120)  # the same ids
+    labels = members["c0"].labels
+    rules = overrides(replace(library, labels=labels), right=0.95)
+    settings = replace(
+        SETTINGS, calibrate=False, calibrate_blend="none", methods=("equal", "convex")
+    )
+    fitted = blend_run(run, settings, n_folds=3, rules=rules)
+    assert fitted.blend.rules is not None
+    assert [stage.name for stage in fitted.blend.stages] == ["weights", "rules"]
+    assert fitted.blend.stages[1].nested < fitted.blend.stages[0].nested
+    assert fitted.blend == replace(
+        fit_blend(members, CLASSES, settings, rules=rules), data_fingerprint="f00d"
+    )
 
 
 def test_only_complete_members_count_while_a_search_is_running(run: Location) -> None:
@@ -69,12 +174,14 @@ def test_only_complete_members_count_while_a_search_is_running(run: Location) ->
     for fold in range(3):
         store_fold(run, "c2", members["c2"], fold)
     store_fold(run, "c1", members["c1"], 0)
-    blend = blend_run(run, SETTINGS, n_folds=3)
-    assert [(member.config_id, member.weight) for member in blend.members] == [("c2", 1.0)]
+    for settings in (SETTINGS, TRUE_CLASS):
+        blend = blend_run(run, settings, n_folds=3).blend
+        assert [(member.config_id, member.weight) for member in blend.members] == [("c2", 1.0)]
     for fold in (1, 2):
         store_fold(run, "c1", members["c1"], fold)
-    blend = blend_run(run, SETTINGS, n_folds=3)
-    assert {member.config_id for member in blend.members} == {"c1", "c2"}
+    for settings in (SETTINGS, TRUE_CLASS):
+        blend = blend_run(run, settings, n_folds=3).blend
+        assert {member.config_id for member in blend.members} == {"c1", "c2"}
 
 
 def test_no_complete_member_says_how_far_the_furthest_is(run: Location) -> None:
@@ -92,7 +199,7 @@ def test_no_complete_member_says_how_far_the_furthest_is(run: Location) -> None:
 
 def test_members_can_be_named(run: Location) -> None:
     filled(run)
-    blend = blend_run(run, SETTINGS, n_folds=3, config_ids=["c3", "c1"])
+    blend = blend_run(run, SETTINGS, n_folds=3, config_ids=["c3", "c1", "c3"]).blend
     assert {member.config_id for member in blend.members} == {"c1", "c3"}
     with pytest.raises(BlendError, match="no configuration 'c33'; did you mean c3"):
         blend_run(run, SETTINGS, n_folds=3, config_ids=["c33"])
@@ -104,28 +211,48 @@ def test_members_can_be_named(run: Location) -> None:
 
 def test_groups_of_the_run_are_resampled_together(run: Location) -> None:
     members = filled(run)
-    alone = blend_run(run, SETTINGS, n_folds=3).score
+    alone = blend_run(run, SETTINGS, n_folds=3).blend.score
     groups = [f"patient {i % 6}" if i % 5 else None for i in range(120)]
     write_folds(run, members["c0"], groups)
-    grouped = blend_run(run, SETTINGS, n_folds=3).score
+    grouped = blend_run(run, SETTINGS, n_folds=3).blend.score
     expected = fit_blend(members, CLASSES, SETTINGS, groups=np.array(groups, dtype=object))
     assert grouped == expected.score
     assert grouped.value == alone.value
     assert (grouped.low, grouped.high) != (alone.low, alone.high)
 
 
-def test_rows_that_contradict_the_fold_table_are_refused(run: Location) -> None:
+@pytest.mark.parametrize("true_class", [False, True])
+def test_rows_that_contradict_the_fold_table_are_refused(run: Location, true_class: bool) -> None:
+    settings = TRUE_CLASS if true_class else SETTINGS
     members = filled(run)
     one = members["c0"]
+
+    def refused(message: str) -> None:
+        with pytest.raises(BlendError, match=message) as caught:
+            blend_run(run, settings, n_folds=3)
+        assert "\n" not in str(caught.value)
+        assert not (run / "blend.json").exists()
+
     write_folds(run, one.take(slice(0, 100)))
-    with pytest.raises(BlendError, match="config_id=c0: expected 100 ids, got 120: 20 unexpected"):
-        blend_run(run, SETTINGS, n_folds=3)
+    refused("config_id=c0.*expected .* ids.*, got .*: .*image 1")
     write_folds(run, Predictions(one.ids, (one.labels + 1) % 3, one.folds, one.proba))
-    with pytest.raises(BlendError, match=r"c0, id 'image 0.jpg': expected label \d as in folds"):
-        blend_run(run, SETTINGS, n_folds=3)
+    refused(r"c0.*id 'image \d+.jpg': expected label \d as in folds.parquet")
     write_folds(run, Predictions(one.ids, one.labels, (one.folds + 1) % 3, one.proba))
-    with pytest.raises(BlendError, match=r"expected fold \d as in folds.parquet, got \d"):
-        blend_run(run, SETTINGS, n_folds=3)
+    refused(r"c0.*(expected fold \d as in|ids of fold \d in) folds.parquet, got \d")
+
+
+@pytest.mark.parametrize("true_class", [False, True])
+def test_rows_without_a_label_are_refused(run: Location, true_class: bool) -> None:
+    members = made_members(members=1)
+    one = members["c0"]
+    unknown = Predictions(
+        one.ids, np.where(np.arange(120) == 7, -1, one.labels), one.folds, one.proba
+    )
+    write_folds(run, unknown)
+    for fold in range(3):
+        store_fold(run, "c0", unknown, fold)
+    with pytest.raises(BlendError, match="a label in every row, got 1 without .first id 'image 7"):
+        blend_run(run, TRUE_CLASS if true_class else SETTINGS, n_folds=3)
 
 
 def test_members_of_other_data_or_classes_are_refused(run: Location) -> None:
@@ -164,6 +291,6 @@ def test_the_fold_table_keeps_order_and_missing_groups(run: Location) -> None:
 def test_a_run_on_s3_is_blended_in_place(s3_endpoint: str) -> None:
     run = Location.of(f"s3://runs/{uuid.uuid4().hex}?endpoint_override={s3_endpoint}")
     members = filled(run)
-    blend = blend_run(run, SETTINGS, n_folds=3)
+    blend = blend_run(run, SETTINGS, n_folds=3).blend
     assert read_blend(run / "blend.json") == blend
     assert blend.score == fit_blend(members, CLASSES, SETTINGS).score

@@ -15,7 +15,7 @@ from tests.ensemble.brute import mean_losses
 from tests.ensemble.made import member_probabilities
 
 each_kind = pytest.mark.parametrize(
-    "metric", (LOG_LOSS, ACCURACY, MACRO_F1, BALANCED_ACCURACY, BRIER), ids=lambda m: m.name
+    "metric", [LOG_LOSS, ACCURACY, MACRO_F1, BALANCED_ACCURACY, BRIER], ids=lambda m: m.name
 )
 seeds = st.integers(0, 2**32 - 1)
 
@@ -55,7 +55,7 @@ def test_no_single_exchange_improves_the_result(
     now, _ = mean_losses(probs, labels, metric, bag, rows)
     for leaving in set(bag):
         for joining in range(5):
-            other = sorted((Counter(bag) - Counter([leaving])).elements()) + [joining]
+            other = [*(Counter(bag) - Counter([leaving])).elements(), joining]
             then, _ = mean_losses(probs, labels, metric, other, rows)
             assert then >= now - 1e-10
 

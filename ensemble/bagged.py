@@ -42,8 +42,9 @@ def bagged_greedy(
 
     Deterministic from `seed`. Members are drawn in an order that their predictions give, so that
     permuting the members permutes the weights, but for members with equal probabilities of every
-    true class, which may take each other's place. Permuting the rows draws other bags. Raises ValueError as
-    `greedy_weights` does, and for no bags or fractions outside (0, 1] (members) and above 0 (rows).
+    true class, which may take each other's place. Permuting the rows draws other bags. Raises
+    ValueError as `greedy_weights` does, and for no bags, a `member_fraction` outside (0, 1] or a
+    `row_fraction` that is not above 0.
     """
     _check(bags, member_fraction, row_fraction, steps)
     source = candidates(probs, labels, metric)

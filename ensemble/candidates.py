@@ -12,9 +12,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble import decision_bag
 from ensemble.average import WEIGHT_TOLERANCE, check_members
 from ensemble.bags import AnyBag, Bag, LogLossBag, TrueClassBag
+from ensemble.decision_bag import DecisionBag, read
 from ensemble.kernels import readable, readable_probabilities
 from ensemble.kernels_log_loss import highest_bits
 from ensemble.kernels_read import true_class_bits
@@ -75,22 +75,23 @@ def candidates(probs: np.ndarray, labels: np.ndarray, metric: Metric) -> Candida
     if not _fits(probs, labels):
         check_members(probs, labels)
     probs, labels = readable_probabilities(probs), readable(labels.astype(np.int64))
+    if metric.from_true_class is None and metric.from_decisions is not None:
+        return _for_decisions(probs, labels, metric)
+    p_true, largest = _true_class(probs, labels)
+    if largest > _limit(probs):
+        check_members(probs, labels)
     if metric.from_true_class is not None:
-        p_true, largest = _true_class(probs, labels)
-        if largest > _limit(probs):
-            check_members(probs, labels)
         return candidates_from_true_class(p_true, metric)
-    source, largest = decision_bag.read(probs, labels)
+    return Candidates(p_true, probs, partial(AnyBag, probs, labels, p_true, metric))
+
+
+def _for_decisions(probs: np.ndarray, labels: NDArray[np.int64], metric: Metric) -> Candidates:
+    of, largest = read(probs, labels)
     if largest > _limit(probs):
         check_members(probs, labels)
         # Nothing is wrong but the sign of some zero, which has the highest bits of all.
-        source, _ = decision_bag.read(readable(np.abs(probs)), labels)
-    if metric.from_decisions is not None:
-        return Candidates(
-            source.p_true, source.probs, partial(decision_bag.DecisionBag, source, metric)
-        )
-    p_true = source.p_true
-    return Candidates(p_true, probs, partial(AnyBag, probs, labels, p_true, metric))
+        of, _ = read(readable(np.abs(probs)), labels)
+    return Candidates(of.p_true, of.probs, partial(DecisionBag, of, labels, metric))
 
 
 def _fits(probs: np.ndarray, labels: np.ndarray) -> bool:
@@ -107,7 +108,7 @@ def _true_class(probs: np.ndarray, labels: NDArray[np.int64]) -> tuple[np.ndarra
     bits = probs.view(_unsigned(probs))
     p_true = np.empty(probs.shape[:2], bits.dtype)
     largest = true_class_bits(bits, labels, p_true)
-    return p_true.view(probs.dtype), int(largest)
+    return readable(p_true.view(probs.dtype)), int(largest)
 
 
 def _unsigned(probs: np.ndarray) -> np.dtype:

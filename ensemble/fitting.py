@@ -135,7 +135,9 @@ class Fitter:
         labels = library.labels[rows]
         probs = self.tempered(rows, self.temperatures(held_out)) if self._whole else None
         if probs is None:
-            p_true = np.ascontiguousarray(library.p_true[:, rows])
+            p_true = np.empty((len(library.names), len(rows)), np.float32)
+            for member, column in enumerate(library.p_true):
+                np.take(column, rows, out=p_true[member], mode="clip")
         else:
             p_true = np.ascontiguousarray(probs[:, np.arange(len(rows)), labels])
         weights = None if library.row_weights is None else library.row_weights[rows]
@@ -153,7 +155,10 @@ class Fitter:
         ways in `keep` with their probabilities (float32)."""
         fits, labels = self.fits(held_out), self.library.labels[rows]
         if self.library.probs is None:
-            p_true = self.library.p_true[:, rows]
+            needed = np.any([fits.ways[way].combination.needed for way in ways], axis=0)
+            p_true = np.zeros((len(self.library.names), len(rows)), np.float32)
+            for member in np.flatnonzero(needed):
+                np.take(self.library.p_true[member], rows, out=p_true[member], mode="clip")
             return {
                 way: {"weights": of_true_class(fits, way, p_true, self.library.n_classes)}
                 for way in ways

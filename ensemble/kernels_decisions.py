@@ -8,29 +8,46 @@ other classes comes within SLACK of the top, the row is summed up over all class
 
 Sums are float64, added in the order of choice, as numpy would; the first of equal classes decides,
 as in argmax. Shortlists are ascending, so that first in the list is first of the classes.
-
-State of a bag's rows, changed in place, besides `order` (room,) int64, the members in it:
-
-sums   (N, K) float64: the running sum of the shortlist, of the first `counted` of `order`
-bound  (N,) float64: of all other classes, at least their running sums, of as many
-counted (N,) int32: a row is brought up to date only when it matters
-top    (N,) int32: the decision
-place  (N,) int32: where in the shortlist it is; -1 where the shortlist does not decide
-lead   (N,) float64: at most what the decision is ahead by, with all of `order`
-most   (N,) float64: at least what any one member can close of a lead
-whole  (N, C) float64: running sums of all classes of those rows that needed them
-seen   (N,) int32: how many of `order` are in that row of `whole`; 0: nothing there yet
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ensemble.kernels import compiled, inlined
-from ensemble.kernels_read import NOT_LISTED
+from ensemble.kernels_read import NOT_LISTED, Members
 
 SLACK = 1e-9  # far more than a bound's rounding, far less than what a float32 tells apart
 NO_PLACE = -1
+
+
+class Rows(NamedTuple):
+    """State of a bag's rows, changed in place.
+
+    order    (room,) int64: the members in the bag, the first `size` of it
+    sums     (N, K) float64: running sums of the shortlist, of the first `counted` of `order`
+    bound    (N,) float64: at least the running sums of all other classes, of as many
+    counted  (N,) int32: a row is brought up to date only when it matters
+    top      (N,) int32: the decision, of all in the bag
+    place    (N,) int32: where in the shortlist it is; -1 where the shortlist does not decide
+    lead     (N,) float64: at most what the decision is ahead by
+    most     (N,) float64: at least what any one member can close of a lead
+    whole    (N, C) float64: running sums of all classes, of the first `seen` of `order`
+    seen     (N,) int32: 0 where `whole` was not needed yet
+    """
+
+    order: np.ndarray
+    sums: np.ndarray
+    bound: np.ndarray
+    counted: np.ndarray
+    top: np.ndarray
+    place: np.ndarray
+    lead: np.ndarray
+    most: np.ndarray
+    whole: np.ndarray
+    seen: np.ndarray
 
 
 @inlined()
@@ -74,60 +91,42 @@ def _decide_whole(row: np.ndarray) -> tuple[int, float]:
 
 
 @inlined()
-def _sum_up(
-    n: int, probs: np.ndarray, order: np.ndarray, size: int, whole: np.ndarray, seen: np.ndarray
-) -> np.ndarray:
+def _sum_up(n: int, size: int, of: Members, rows: Rows) -> np.ndarray:
     """Row n's running sum of all classes, (C,)."""
-    row = whole[n]
-    for i in range(seen[n], size):
-        added = probs[order[i], n]
+    total = rows.whole[n]
+    for i in range(rows.seen[n], size):
+        added = of.probs[rows.order[i], n]
         if i == 0:
-            for c in range(row.size):
-                row[c] = added[c]
+            for c in range(total.size):
+                total[c] = added[c]
         else:
-            for c in range(row.size):
-                row[c] += added[c]
-    seen[n] = size
-    return row
+            for c in range(total.size):
+                total[c] += added[c]
+    rows.seen[n] = size
+    return total
 
 
 @inlined()
-def _count(
-    n: int,
-    probs: np.ndarray,
-    classes: np.ndarray,
-    listed: np.ndarray,
-    rest: np.ndarray,
-    order: np.ndarray,
-    size: int,
-    sums: np.ndarray,
-    bound: np.ndarray,
-    counted: np.ndarray,
-    top: np.ndarray,
-    place: np.ndarray,
-    lead: np.ndarray,
-    most: np.ndarray,
-    whole: np.ndarray,
-    seen: np.ndarray,
-) -> None:
+def _count(n: int, size: int, of: Members, rows: Rows) -> None:
     """Bring row n up to all `size` members: its sums, its decision, its lead."""
-    row, n_listed, n_classes = sums[n], classes.shape[1], probs.shape[2]
-    for i in range(counted[n], size):
-        added = listed[n, order[i]]
-        for k in range(n_listed):
-            row[k] += added[k]
-        bound[n] += rest[n, order[i]]
-    counted[n] = size
-    k, best, second = _decide(row)
-    if n_listed == n_classes or best > bound[n] + SLACK:
-        decided = int(classes[n, k])
-        place[n] = k
-        lead[n] = best - (second if n_listed == n_classes else max(second, bound[n]))
+    sums = rows.sums[n]
+    for i in range(rows.counted[n], size):
+        added = of.listed[n, rows.order[i]]
+        for k in range(sums.size):
+            sums[k] += added[k]
+        rows.bound[n] += of.rest[n, rows.order[i]]
+    rows.counted[n] = size
+    k, ahead, second = _decide(sums)
+    complete = sums.size == of.probs.shape[2]
+    if complete or ahead > rows.bound[n] + SLACK:
+        decided = int(of.classes[n, k])
+        rows.place[n] = k
+        rows.lead[n] = ahead - (second if complete else max(second, rows.bound[n]))
     else:
-        decided, lead[n] = _decide_whole(_sum_up(n, probs, order, size, whole, seen))
-        place[n] = NO_PLACE
-    if decided != top[n]:
-        top[n], most[n] = decided, np.inf
+        decided, rows.lead[n] = _decide_whole(_sum_up(n, size, of, rows))
+        rows.place[n] = NO_PLACE
+    if decided != rows.top[n]:
+        rows.top[n], rows.most[n] = decided, np.inf
 
 
 @inlined()
@@ -137,7 +136,7 @@ def _of_listed(
     classes: np.ndarray,
     added: np.ndarray,
     rest: float,
-    n_classes: int,
+    complete: bool,
 ) -> tuple[bool, int]:
     """Whether the shortlist decides for sums `row` (K,), at most `others` elsewhere, with a member
     of `added` (K,), at most `rest` elsewhere; and the class."""
@@ -147,7 +146,7 @@ def _of_listed(
         value = row[k] + added[k]
         at = k if value > ahead else at
         ahead = value if value > ahead else ahead
-    return row.size == n_classes or ahead > others + rest + SLACK, int(classes[at])
+    return complete or ahead > others + rest + SLACK, int(classes[at])
 
 
 @inlined()
@@ -177,169 +176,128 @@ def _of_two(
     return sure, rival if wins else leader
 
 
+@inlined()
+def _of_all(
+    n: int, member: int, removed: int, size: int, of: Members, rows: Rows, scratch: np.ndarray
+) -> int:
+    """The decision over all classes of the row with `member` added, `removed` gone."""
+    total = _sum_up(n, size, of, rows)
+    for c in range(scratch.size):
+        scratch[c] = total[c]
+    if removed >= 0:
+        left = of.probs[removed, n]
+        for c in range(scratch.size):
+            scratch[c] -= left[c]
+    added = of.probs[member, n]
+    for c in range(scratch.size):
+        scratch[c] += added[c]
+    return _first(scratch)
+
+
 @compiled()
-def decisions_alone(
-    members: np.ndarray, probs: np.ndarray, classes: np.ndarray, best: np.ndarray
-) -> np.ndarray:
-    """(m, N) int32: what each of `members` decides alone."""
-    decided = np.empty((members.size, len(classes)), np.int32)
-    for n in range(len(classes)):
+def decisions_alone(members: np.ndarray, of: Members) -> np.ndarray:
+    """(m, N) int32: what each of `members` (m,) int64 decides alone."""
+    decided = np.empty((members.size, len(of.classes)), np.int32)
+    for n in range(len(of.classes)):
         for i in range(members.size):
-            place = best[n, members[i]]
+            place = of.best[n, members[i]]
             if place == NOT_LISTED:
-                decided[i, n] = _first(probs[members[i], n])
+                decided[i, n] = _first(of.probs[members[i], n])
             else:
-                decided[i, n] = classes[n, place]
+                decided[i, n] = of.classes[n, place]
     return decided
 
 
 @compiled()
-def add_member(
-    member: int,
-    probs: np.ndarray,
-    classes: np.ndarray,
-    listed: np.ndarray,
-    best: np.ndarray,
-    highest: np.ndarray,
-    rest: np.ndarray,
-    order: np.ndarray,
-    size: int,
-    sums: np.ndarray,
-    bound: np.ndarray,
-    counted: np.ndarray,
-    top: np.ndarray,
-    place: np.ndarray,
-    lead: np.ndarray,
-    most: np.ndarray,
-    whole: np.ndarray,
-    seen: np.ndarray,
-) -> None:
-    """Put `member` into the bag as its `size`th."""
-    order[size - 1] = member
-    for n in range(len(sums)):
+def add_member(member: int, size: int, of: Members, rows: Rows) -> None:
+    """Put `member` into the bag as its `size`th; as its first, whatever `rows` held before."""
+    rows.order[size - 1] = member
+    for n in range(len(rows.top)):
         if size == 1:
-            for k in range(classes.shape[1]):
-                sums[n, k] = 0.0
-            bound[n] = lead[n] = 0.0
-            counted[n] = seen[n] = 0
-            top[n] = place[n] = NO_PLACE
-        if place[n] != NO_PLACE:
-            if best[n, member] == place[n]:
+            for k in range(rows.sums.shape[1]):
+                rows.sums[n, k] = 0.0
+            rows.bound[n] = 0.0
+            rows.counted[n] = rows.seen[n] = 0
+            rows.top[n] = rows.place[n] = NO_PLACE
+        k = rows.place[n]
+        if k != NO_PLACE:
+            if of.best[n, member] == k:
                 continue  # its lead only grows
-            lead[n] -= np.float64(highest[n, member]) - listed[n, member, place[n]]
-            if lead[n] > SLACK:
+            rows.lead[n] -= np.float64(of.highest[n, member]) - of.listed[n, member, k]
+            if rows.lead[n] > SLACK:
                 continue
-        _count(
-            n, probs, classes, listed, rest, order, size,
-            sums, bound, counted, top, place, lead, most, whole, seen,
-        )  # fmt: skip
+        _count(n, size, of, rows)
 
 
 @compiled()
 def find_flips(
-    removed: int,
-    members: np.ndarray,
-    probs: np.ndarray,
-    classes: np.ndarray,
-    listed: np.ndarray,
-    best: np.ndarray,
-    highest: np.ndarray,
-    rest: np.ndarray,
-    order: np.ndarray,
-    size: int,
-    sums: np.ndarray,
-    bound: np.ndarray,
-    counted: np.ndarray,
-    top: np.ndarray,
-    place: np.ndarray,
-    lead: np.ndarray,
-    most: np.ndarray,
-    whole: np.ndarray,
-    seen: np.ndarray,
-    flips: np.ndarray,
+    members: np.ndarray, removed: int, size: int, of: Members, rows: Rows, flips: np.ndarray
 ) -> tuple[int, int, int]:
     """What changes where each of `members` (m,) int64 joins the bag of `size` members, after one
     copy of `removed` leaves it (-1: none leaves, else `size` is at least 2). Fills `flips`
     (room, 3) int32 with (position in `members`, row, its new class) wherever that is not `top`.
-    Returns how many there are, the first `room` of them written, and how many pairs of row and
-    member had to be added up: over the shortlist, and over all classes."""
-    n_listed, n_classes = classes.shape[1], probs.shape[2]
+    Returns how many there are, the first `room` of them written, and of how many pairs of row and
+    member the sum had to be looked at, over the shortlist and over all classes."""
+    n_listed, n_classes = rows.sums.shape[1], of.probs.shape[2]
+    complete = n_listed == n_classes
     found = listed_pairs = whole_pairs = 0
     without_listed = np.empty(n_listed)
     without = np.empty(n_classes)
     scratch = np.empty(n_classes)
-    for n in range(len(sums)):
-        taken = np.float64(highest[n, removed]) if removed >= 0 else 0.0
-        if lead[n] - taken > most[n] + SLACK:
+    for n in range(len(rows.top)):
+        taken = np.float64(of.highest[n, removed]) if removed >= 0 else 0.0
+        if rows.lead[n] - taken > rows.most[n] + SLACK:
             continue
-        if counted[n] < size:
-            _count(
-                n, probs, classes, listed, rest, order, size,
-                sums, bound, counted, top, place, lead, most, whole, seen,
-            )  # fmt: skip
-            if lead[n] - taken > most[n] + SLACK:
+        if rows.counted[n] < size:
+            _count(n, size, of, rows)
+            if rows.lead[n] - taken > rows.most[n] + SLACK:
                 continue
-        row, others, k, leader, margin = sums[n], bound[n], int(place[n]), int(top[n]), lead[n]
-        total = whole[n]  # up to date where the shortlist does not decide
+        sums, others, classes = rows.sums[n], rows.bound[n], of.classes[n]
+        total = rows.whole[n]  # up to date where the shortlist does not decide
+        k, leader, margin = int(rows.place[n]), int(rows.top[n]), rows.lead[n]
         if removed >= 0:
             for c in range(n_listed):
-                without_listed[c] = row[c] - listed[n, removed, c]
-            row = without_listed
-            others -= rest[n, removed]
-            k, ahead, second = _decide(row)
-            leader = int(classes[n, k])
-            margin = ahead - (second if n_listed == n_classes else max(second, others))
-            if n_listed < n_classes and ahead <= others + SLACK:
-                total = _sum_up(n, probs, order, size, whole, seen)
+                without_listed[c] = sums[c] - of.listed[n, removed, c]
+            sums = without_listed
+            others -= of.rest[n, removed]
+            k, ahead, second = _decide(sums)
+            leader, margin = int(classes[k]), ahead - (second if complete else max(second, others))
+            if not complete and ahead <= others + SLACK:
+                total = _sum_up(n, size, of, rows)
                 for c in range(n_classes):
-                    without[c] = total[c] - probs[removed, n, c]
+                    without[c] = total[c] - of.probs[removed, n, c]
                 total = without
                 leader, margin = _decide_whole(total)
                 k = NO_PLACE
-        in_whole = k == NO_PLACE
-        if in_whole:
+        by_list = k != NO_PLACE
+        if not by_list:  # the decision may be in the list all the same
             for c in range(n_listed):
-                k = c if classes[n, c] == leader else k
+                k = c if classes[c] == leader else k
         closable = 0.0
         for i in range(members.size):
             m = members[i]
             decided = leader
-            if best[n, m] != k or margin <= SLACK or k == NO_PLACE:
-                high = np.float64(highest[n, m])
-                p_leader = np.float64(probs[m, n, leader] if k == NO_PLACE else listed[n, m, k])
-                closable = max(closable, high - p_leader)
-                if high - p_leader + SLACK >= margin:
+            if k == NO_PLACE or of.best[n, m] != k or margin <= SLACK:
+                listed = of.listed[n, m]
+                p_leader = np.float64(of.probs[m, n, leader] if k == NO_PLACE else listed[k])
+                gain = of.highest[n, m] - p_leader
+                closable = gain if gain > closable else closable
+                if gain + SLACK >= margin:
                     listed_pairs += 1
-                    if in_whole:
-                        sure, decided = _of_two(
-                            total,
-                            leader,
-                            margin,
-                            p_leader,
-                            classes[n],
-                            listed[n, m],
-                            best[n, m],
-                            rest[n, m],
-                        )
+                    rest = np.float64(of.rest[n, m])
+                    if by_list:
+                        sure, decided = _of_listed(sums, others, classes, listed, rest, complete)
                     else:
-                        sure, decided = _of_listed(
-                            row, others, classes[n], listed[n, m], rest[n, m], n_classes
+                        sure, decided = _of_two(
+                            total, leader, margin, p_leader, classes, listed, of.best[n, m], rest
                         )
                     if not sure:
                         whole_pairs += 1
-                        base = _sum_up(n, probs, order, size, whole, seen)
-                        for c in range(n_classes):
-                            scratch[c] = base[c]
-                        if removed >= 0:
-                            for c in range(n_classes):
-                                scratch[c] -= probs[removed, n, c]
-                        for c in range(n_classes):
-                            scratch[c] += probs[m, n, c]
-                        decided = _first(scratch)
-            if decided != top[n]:
+                        decided = _of_all(n, m, removed, size, of, rows, scratch)
+            if decided != rows.top[n]:
                 if found < len(flips):
                     flips[found, 0], flips[found, 1], flips[found, 2] = i, n, decided
                 found += 1
-        if leader == top[n]:
-            most[n] = closable
+        if leader == rows.top[n]:
+            rows.most[n] = closable
     return found, listed_pairs, whole_pairs

@@ -9,12 +9,36 @@ blocks of rows that stay in the second cache.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ensemble.kernels import compiled, inlined
 
 BLOCK_VALUES = 1 << 16  # of all members: 256 KiB in float32
 NOT_LISTED = 255
+
+
+class Members(NamedTuple):
+    """What selection by decisions knows of all members. Besides `probs` that is 45 bytes for each
+    member and row, or 4 C + 13 where all classes are listed, if they are float32.
+
+    probs    (M, N, C) float32 or float64, and of that type:
+    classes  (N, K) int32: each row's shortlist, ascending
+    listed   (N, M, K) its probabilities
+    best     (N, M) uint8: where in the shortlist a member's own decision is, or NOT_LISTED
+    highest  (N, M) each member's highest probability, of all classes
+    rest     (N, M) its highest of the classes not listed; 0 if none
+    p_true   (M, N) the probability of the row's true class
+    """
+
+    probs: np.ndarray
+    classes: np.ndarray
+    listed: np.ndarray
+    best: np.ndarray
+    highest: np.ndarray
+    rest: np.ndarray
+    p_true: np.ndarray
 
 
 @inlined()
@@ -72,21 +96,10 @@ def _first_place(values: np.ndarray) -> int:
 
 
 @compiled()
-def read_members(
-    bits: np.ndarray,
-    labels: np.ndarray,
-    classes: np.ndarray,
-    listed: np.ndarray,
-    best: np.ndarray,
-    highest: np.ndarray,
-    rest: np.ndarray,
-    p_true: np.ndarray,
-) -> int:
-    """From `bits` (M, N, C) and `labels` (N,) int64 fill `classes` (N, K) int32, each row's
-    shortlist, ascending; `listed` (N, M, K), its probabilities; `best` (N, M) uint8, where in the
-    shortlist a member's own decision is, or NOT_LISTED; `highest` (N, M), of all classes; `rest`
-    (N, M), of the classes not listed (0 if none); `p_true` (M, N). All have the type of `bits`
-    where not said. Returns the largest of all bits."""
+def read_members(into: Members, labels: np.ndarray) -> int:
+    """Fill all fields of `into` from the first, and from `labels` (N,) int64. Here probabilities
+    are their bits. Returns the largest of them."""
+    bits, classes, listed, best, highest, rest, p_true = into
     n_members, n_rows, n_classes = bits.shape
     n_listed = classes.shape[1]
     largest = bits[0, 0, 0]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.errors import BlendError
-from ensemble.fitting import Fitter, FitSettings
+from ensemble.fitting import FitSettings, Fitter
 from ensemble.library import Library
 from ensemble.metrics import get_metric
 from ensemble.nested import held_out_sets

@@ -34,9 +34,7 @@ VERSION_1 = Path(__file__).parent / "data" / "blend_version_1.json"
 
 @pytest.fixture(scope="module")
 def blend() -> Blend:
-    settings = BlendSettings(
-        bootstrap=20, methods=("convex",), calibrate_blend="none", refits=3
-    )
+    settings = BlendSettings(bootstrap=20, methods=("convex",), calibrate_blend="none", refits=3)
     fitted = fit_blend(made_members(), CLASSES, settings)
     used = [member.config_id for member in fitted.used_members]
     assert 1 < len(used) < 4  # so that the tests below see both kinds
@@ -228,7 +226,12 @@ def test_a_file_of_version_1_is_read_and_predicts_as_it_did() -> None:
     assert blend.version == 2
     assert (blend.method, blend.data_fingerprint) == ("convex", "f00d")
     assert blend.score.value == data["nested"]["blend"]["value"]
-    assert (blend.calibration.kind, blend.groups, blend.rules, blend.stages) == ("none", (), None, ())
+    assert (blend.calibration.kind, blend.groups, blend.rules, blend.stages) == (
+        "none",
+        (),
+        None,
+        (),
+    )
     assert isinstance(blend.members[0], BlendMember)
     assert blend.members[0].stability is None
     arrays = arrays_of(unlabelled(3))
@@ -284,8 +287,6 @@ def test_rules_of_test_images_are_applied_with_the_trust_that_was_found(blend: B
     before = blend.predict(test).proba
     for applied, trust in ((None, 1.0), (AppliedRules("x", 5, 0.4), 0.4)):
         after = replace(blend, rules=applied).predict(test, rules).proba
-        np.testing.assert_allclose(
-            after, rules.apply(library.ids, before, trust), atol=1e-6
-        )
+        np.testing.assert_allclose(after, rules.apply(library.ids, before, trust), atol=1e-6)
         untouched = ~rules.touched(library.ids)
         np.testing.assert_array_equal(after[untouched], before[untouched])

@@ -29,9 +29,9 @@ def test_losses_are_those_of_the_means(
     rng = np.random.default_rng(seed)
     weights = rng.exponential(size=rows) if weighted else None
     members = np.array([0, 2, 3, 4])
-    source, _ = read(readable(probs), labels)
-    fast = DecisionBag(source, metric, members, weights)
-    plain = AnyBag(probs, labels, source.p_true, metric, members, weights)
+    of, _ = read(readable(probs), labels)
+    fast = DecisionBag(of, labels, metric, members, weights)
+    plain = AnyBag(probs, labels, of.p_true, metric, members, weights)
     close = {"rtol": 1e-12, "atol": 1e-12}
     for round_ in range(2):  # a cleared bag is as new
         bag: list[int] = []
@@ -52,8 +52,8 @@ def test_losses_are_those_of_the_means(
 
 def test_a_bag_holds_more_than_there_was_room_for() -> None:
     probs, labels, _ = member_probabilities(0, 3, 40, 20)
-    source, _ = read(readable(probs), labels)
-    bag = DecisionBag(source, ACCURACY, np.arange(3), None)
+    of, _ = read(readable(probs), labels)
+    bag = DecisionBag(of, labels, ACCURACY, np.arange(3), None)
     for i in range(100):
         bag.add(i % 3)
     total = sum(probs[i % 3].astype(np.float64) for i in range(100))
@@ -70,8 +70,8 @@ def test_a_metric_that_falls_is_minimised() -> None:
         from_decisions=ACCURACY.from_decisions,
     )
     probs, labels, _ = member_probabilities(0, 3, 40, 4)
-    source, _ = read(readable(probs), labels)
-    up, down = (DecisionBag(source, metric, np.arange(3), None) for metric in (ACCURACY, error))
+    of, _ = read(readable(probs), labels)
+    up, down = (DecisionBag(of, labels, metric, np.arange(3), None) for metric in (ACCURACY, error))
     np.testing.assert_array_equal(down.losses(), -up.losses())
     up.add(0)
     down.add(0)

@@ -40,7 +40,10 @@ def test_scores_and_intervals_are_those_of_the_bootstrap(metric: str, weighted: 
         weights = None if library.row_weights is None else library.row_weights[rows]
         units = None if library.groups is None else library.groups[rows]
         more = {"groups": units, "row_weights": weights}
-        for score, proba in ((scores.blend, library.probs[0]), (scores.best_single, library.probs[1])):
+        for score, proba in (
+            (scores.blend, library.probs[0]),
+            (scores.best_single, library.probs[1]),
+        ):
             got = of(score)
             assert got.value == pytest.approx(judge.metric(labels, proba[rows], weights))
             interval = bootstrap_interval(labels, proba[rows], judge.metric, **options, **more)

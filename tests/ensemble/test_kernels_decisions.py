@@ -6,37 +6,46 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble.bags import NOBODY
-from ensemble.decision_bag import Members, read
+from ensemble.decision_bag import read
 from ensemble.kernels import readable
-from ensemble.kernels_decisions import add_member, decisions_alone, find_flips
+from ensemble.kernels_decisions import Rows, add_member, decisions_alone, find_flips
+from ensemble.kernels_read import Members
 from tests.ensemble.made import member_probabilities
 
 
 class State:
-    """A bag's rows, filled by the kernels."""
+    """A bag's rows, filled by the kernels; what they hold before must not matter."""
 
     def __init__(self, of: Members, order: list[int]) -> None:
-        (rows, listed), classes = of.classes.shape, of.probs.shape[2]
-        self.of, self.order = of, np.empty(32, np.int64)
-        ints = [np.full(rows, 77, np.int32) for _ in range(3)]
-        floats = [np.full(rows, np.nan) for _ in range(3)]
-        self.top, self.lead, self.most = ints[0], floats[1], floats[2]
-        sums, whole = np.full((rows, listed), np.nan), np.full((rows, classes), np.nan)
-        self.rows = (sums, floats[0], ints[0], ints[1], floats[1], floats[2], whole, ints[2])
-        self.size = 0
+        n_rows, n_listed = of.classes.shape
+        n_classes = of.probs.shape[2]
+        self.of, self.size = of, 0
+        self.rows = Rows(
+            order=np.full(32, -9),
+            sums=np.full((n_rows, n_listed), np.nan),
+            bound=np.full(n_rows, np.nan),
+            counted=np.full(n_rows, 77, np.int32),
+            top=np.full(n_rows, 77, np.int32),
+            place=np.full(n_rows, 77, np.int32),
+            lead=np.full(n_rows, np.nan),
+            most=np.full(n_rows, np.nan),
+            whole=np.full((n_rows, n_classes), np.nan),
+            seen=np.full(n_rows, 77, np.int32),
+        )
         for member in order:
-            self.size += 1
-            read = of.probs, of.classes, of.listed, of.rest
-            add_member(member, *read, self.order, self.size, *self.rows)
+            self.add(member)
+
+    def add(self, member: int) -> None:
+        self.size += 1
+        add_member(member, self.size, self.of, self.rows)
 
     def decided_with(self, members: np.ndarray, removed: int = NOBODY) -> np.ndarray:
-        of, flips = self.of, np.empty((10_000, 3), np.int32)
-        read = of.probs, of.classes, of.listed, of.highest, of.rest
-        state = self.order, self.size, *self.rows
-        found, _, _ = find_flips(removed, readable(members), *read, *state, flips)
-        decided = np.tile(self.top, (len(members), 1))
+        flips = np.empty((10_000, 3), np.int32)
+        members = readable(members)
+        found, _, _ = find_flips(members, removed, self.size, self.of, self.rows, flips)
+        decided = np.tile(self.rows.top, (len(members), 1))
         for i, n, new in flips[:found]:
-            assert new != self.top[n]
+            assert new != self.rows.top[n]
             decided[i, n] = new
         return decided
 
@@ -68,7 +77,7 @@ def test_members_alone_decide_by_their_first_highest_class(
     probs = made(seed, classes, kind)
     of, _ = read(probs, np.zeros(40, np.int64))
     members = readable(np.array([3, 0, 4]))
-    got = decisions_alone(members, of.probs, of.classes, of.listed, of.highest, of.rest)
+    got = decisions_alone(members, of)
     np.testing.assert_array_equal(got, probs[[3, 0, 4]].argmax(axis=2))
 
 
@@ -86,7 +95,7 @@ def test_skipping_safe_rows_changes_no_decision(seed: int, classes: int, kind: s
             total = np.zeros(probs.shape[1:])
             for member in order[:size]:
                 total += probs[member]
-            np.testing.assert_array_equal(state.top, total.argmax(axis=1))
+            np.testing.assert_array_equal(state.rows.top, total.argmax(axis=1))
             expected = (total + probs[members]).argmax(axis=2)
             np.testing.assert_array_equal(state.decided_with(members), expected)
 
@@ -101,14 +110,12 @@ def test_bounds_kept_over_many_additions_stay_right(seed: int, classes: int, kin
         expected = (total + probs).argmax(axis=2)
         np.testing.assert_array_equal(state.decided_with(np.arange(5)), expected)
         runner_up = np.sort(total, axis=1)[:, -2] if classes > 1 else np.full(40, -np.inf)
-        assert np.all(state.lead <= total.max(axis=1) - runner_up + 1e-12)
-        p_top = probs[:, np.arange(40), state.top].astype(np.float64)
-        assert np.all(state.most >= (probs.max(axis=2) - p_top).max(axis=0))
-        state.size += 1
-        read_of = of.probs, of.classes, of.listed, of.rest
-        add_member(member, *read_of, state.order, state.size, *state.rows)
+        assert np.all(state.rows.lead <= total.max(axis=1) - runner_up + 1e-12)
+        p_top = probs[:, np.arange(40), state.rows.top].astype(np.float64)
+        assert np.all(state.rows.most >= (probs.max(axis=2) - p_top).max(axis=0))
+        state.add(member)
         total += probs[member]
-        np.testing.assert_array_equal(state.top, total.argmax(axis=1))
+        np.testing.assert_array_equal(state.rows.top, total.argmax(axis=1))
 
 
 @pytest.mark.parametrize("kind", ["soft", "coarse"])
@@ -135,13 +142,10 @@ def test_flips_without_room_are_counted() -> None:
     probs = made(1, 3, "soft")
     of, _ = read(probs, np.zeros(40, np.int64))
     state = State(of, [0])
-    read_of = of.probs, of.classes, of.listed, of.highest, of.rest
     counted = []
     for room in (0, 2, 500):
         flips = np.full((room, 3), -1, np.int32)
-        found, _, _ = find_flips(
-            NOBODY, readable(np.arange(5)), *read_of, state.order, 1, *state.rows, flips
-        )
+        found, _, _ = find_flips(readable(np.arange(5)), NOBODY, 1, of, state.rows, flips)
         counted.append(found)
         assert (flips[:, 0] >= 0).sum() == min(found, room)
     assert len(set(counted)) == 1
@@ -154,6 +158,4 @@ def test_sure_rows_are_never_added_up() -> None:
     of, _ = read(readable(probs), np.full(30, 3, np.int64))
     state = State(of, [0, 1])
     flips = np.empty((10, 3), np.int32)
-    read_of = of.probs, of.classes, of.listed, of.highest, of.rest
-    got = find_flips(NOBODY, readable(np.arange(4)), *read_of, state.order, 2, *state.rows, flips)
-    assert got == (0, 0, 0)
+    assert find_flips(readable(np.arange(4)), NOBODY, 2, of, state.rows, flips) == (0, 0, 0)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble.kernels import readable
-from ensemble.kernels_read import read_members, true_class_bits
+from ensemble.kernels_read import NOT_LISTED, Members, read_members, true_class_bits
 from tests.ensemble.made import member_probabilities
 
 
@@ -24,20 +24,31 @@ def test_what_is_read_is_what_numpy_reads(
 ) -> None:
     probs, labels, _ = member_probabilities(seed, members, rows, classes, zeros=True)
     probs, listed = probs.astype(dtype), min(listed, classes)
-    bits = readable(probs.view(f"u{probs.itemsize}"))
-    chosen = np.empty((rows, listed), np.int32)
-    on_list = np.empty((rows, members, listed), bits.dtype)
-    highest, rest = np.empty((2, rows, members), bits.dtype)
-    p_true, again = np.empty((2, members, rows), bits.dtype)
-    labels = readable(labels)
-    largest = read_members(bits, labels, chosen, on_list, highest, rest, p_true)
-    assert largest == bits.max() == true_class_bits(bits, labels, again)
+    kind = np.dtype(f"u{probs.itemsize}")
+    bits, labels = readable(probs.view(kind)), readable(labels)
+    into = Members(
+        bits,
+        np.empty((rows, listed), np.int32),
+        np.empty((rows, members, listed), kind),
+        np.empty((rows, members), np.uint8),
+        np.empty((rows, members), kind),
+        np.empty((rows, members), kind),
+        np.empty((members, rows), kind),
+    )
+    again = np.empty((members, rows), kind)
+    assert read_members(into, labels) == bits.max() == true_class_bits(bits, labels, again)
+    _, chosen, on_list, best, highest, rest, p_true = into
 
     np.testing.assert_array_equal(p_true.view(dtype), probs[:, np.arange(rows), labels])
     np.testing.assert_array_equal(again, p_true)
     np.testing.assert_array_equal(highest.view(dtype).T, probs.max(axis=2))
     assert np.all(np.diff(chosen, axis=1) > 0)
     peaks = probs.max(axis=0)
+    first = probs.argmax(axis=2).T
+    surely = highest > rest if classes > listed else np.full((rows, members), True)
+    own = np.take_along_axis(chosen, np.minimum(best, listed - 1).astype(np.intp), axis=1)
+    np.testing.assert_array_equal(best != NOT_LISTED, surely)
+    np.testing.assert_array_equal(own[surely], first[surely])
     for n in range(rows):
         outside = np.setdiff1d(np.arange(classes), chosen[n])
         np.testing.assert_array_equal(on_list.view(dtype)[n], probs[:, n, chosen[n]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,11 +106,11 @@ class BlendSettings:
         _ = by_simplicity(self.methods), get_metric(self.metric)  # refuse unknown names
 
     def fitting(self, classes: Sequence[str]) -> FitSettings:
-        groups = self.groups
-        if not isinstance(groups, str):
-            groups = named_groups(groups, classes)
-        elif groups != "auto":
-            raise ValueError(f"groups: expected class names or auto, got {groups!r}")
+        groups: tuple[tuple[int, ...], ...] | str = "auto"
+        if not isinstance(self.groups, str):
+            groups = named_groups(self.groups, classes)
+        elif self.groups != groups:
+            raise ValueError(f"groups: expected class names or auto, got {self.groups!r}")
         return FitSettings(
             metric=get_metric(self.metric),
             methods=by_simplicity(self.methods),
@@ -271,7 +272,7 @@ def _members(
     )
 
 
-def _own_scores(library: Library, judge: Judge, index: int) -> dict[str, float | None]:
+def _own_scores(library: Library, judge: Judge, index: int) -> dict[str, Any]:
     """Of the member's probabilities as they are stored."""
     if library.probs is None:
         undecided = np.full(library.n_rows, UNDECIDED)

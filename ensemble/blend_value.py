@@ -260,9 +260,9 @@ class Blend:
             probs[member.config_id] = np.stack(folds)
         proba = self.combine(probs)
         if rules is not None:
-            proba = rules.apply(first.ids, proba, self.rules.trust if self.rules else 1.0)
-        folds = np.full(first.n_rows, NO_FOLD)
-        return Predictions(first.ids, first.labels, folds, proba.astype(np.float32))
+            proba = rules.apply(first.ids, proba, self._trust(rules))
+        nowhere = np.full(first.n_rows, NO_FOLD, dtype=np.int16)
+        return Predictions(first.ids, first.labels, nowhere, proba.astype(np.float32))
 
     def to_dict(self) -> dict[str, object]:
         """Plain values, as JSON has them."""
@@ -288,6 +288,14 @@ class Blend:
             raise BlendError(f"expected a blend with the key {error}, got none") from error
         except (TypeError, ValueError, AttributeError) as error:
             raise BlendError(f"expected a blend of version {VERSION}: {error}") from error
+
+    def _trust(self, rules: Rules) -> float:
+        if self.rules is None:
+            raise BlendError(
+                f"{rules.source}: this blend was fitted without rules, so nothing is known of "
+                "their worth; fit it again with them"
+            )
+        return self.rules.trust
 
     @property
     def _is_used(self) -> NDArray[np.bool_]:

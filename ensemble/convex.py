@@ -16,20 +16,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.average import check_members, check_weights, true_class_matrix
-from ensemble.convex_kernels import blend_rows, products_over_rows, sums_over_rows
+from ensemble.convex_kernels import active_set, products_over_rows, slopes_of_blend
 from ensemble.metrics import LOG_LOSS, Metric
 from ensemble.row_weights import row_shares
 from ensemble.simplex_quadratic import simplex_quadratic_optimum
 
 GAP = 1e-7  # nats per row; the promise is 1e-6
-SAMPLE_GAP = 1e-5  # of the sample's own optimum, which is further than that from the whole's
-SAMPLE_ROWS = 2000
+SAMPLE_GAP = 1e-4  # of the sample's own optimum, which is further than that from the whole's
+SAMPLE_ROWS = 4000
 CURVATURE_ROWS = 8000  # their Hessian is near enough to that of all rows
+CURVATURE_WORK = 8  # as many products of pairs cost about as much as one member's slope
+FINER = 4
 HALF = 0.5  # of the gap: a step that leaves more took its curvature from too few rows
 MAX_ROUNDS = 500
 START_MEMBERS = 16
@@ -40,16 +43,13 @@ FULL_STEP_HALVINGS = 40
 
 @dataclass(frozen=True)
 class _Point:
-    """`weights` (M,), their blend's probability of the true class (N,), the objective's
-    derivatives in the weights (M,)."""
+    """`weights` (M,), 1 over their blend's probability of the true class (N,), the objective's
+    derivatives in the weights (M,), and the gap."""
 
     weights: NDArray[np.float64]
-    blend: NDArray[np.float64]
+    inverse: NDArray[np.float64]
     gradient: NDArray[np.float64]
-
-    @property
-    def gap(self) -> float:
-        return float(self.weights @ self.gradient - self.gradient.min())
+    gap: float
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,20 @@ class _Problem:
         """The second derivative of the pull in each weight."""
         return self.l2 * len(self.p_true)
 
+    @cached_property
+    def roots(self) -> NDArray[np.float64]:
+        return np.asarray(np.sqrt(self.shares))
+
     def at(self, weights: NDArray[np.float64]) -> _Point:
         members = np.flatnonzero(weights)
-        blend = np.asarray(blend_rows(self.p_true, members, weights[members]))
-        gradient = -np.asarray(sums_over_rows(self.p_true, self.shares / blend))
+        inverse, sums = slopes_of_blend(self.p_true, members, weights[members], self.shares)
+        gradient = -sums
         if self.l2:
             gradient += self.pull * (weights - 1.0 / len(weights))
-        return _Point(weights, blend, gradient)
+        return _Point(weights, inverse, gradient, float(weights @ gradient - gradient.min()))
 
     def value(self, point: _Point) -> float:
-        loss = -float(self.shares @ np.log(point.blend))
+        loss = float(self.shares @ np.log(point.inverse))
         if self.l2:
             loss += 0.5 * self.pull * float(np.sum((point.weights - 1.0 / len(self.p_true)) ** 2))
         return loss
@@ -82,14 +86,15 @@ class _Problem:
     def hessian(self, members: np.ndarray, point: _Point, stride: int) -> NDArray[np.float64]:
         """(k, k): the second derivatives in the weights of `members` (k,), from every `stride`th
         row alone where these have any weight."""
-        shares = self.shares[::stride]
-        total = shares.sum()
+        total = 1.0 if stride == 1 else float(self.shares[::stride].sum())
         if not total > 0.0:
             return self.hessian(members, point, 1)
-        factors = np.sqrt(shares / total) / point.blend[::stride]
-        hessian = np.asarray(products_over_rows(self.p_true, members, factors, stride))
-        hessian[np.diag_indices_from(hessian)] += self.pull
-        return hessian
+        hessian = products_over_rows(self.p_true, members, self.roots, point.inverse, stride)
+        if stride > 1:
+            hessian /= total
+        if self.l2:
+            hessian[np.diag_indices_from(hessian)] += self.pull
+        return np.asarray(hessian)
 
     def sample(self) -> _Problem | None:
         """The same question to some of the rows, None where there are too few for that."""
@@ -188,40 +193,36 @@ def _start(problem: _Problem) -> NDArray[np.float64]:
 def _optimum(
     problem: _Problem, weights: NDArray[np.float64], enough: float
 ) -> tuple[NDArray[np.float64], float]:
-    """Weights with a gap of at most `enough`, searched from `weights` on, and that gap. The
-    curvature is first taken from some of the rows, from more where that leads on too slowly."""
+    """Weights with a gap of at most `enough`, searched from `weights` on, and that gap."""
     best = point = problem.at(weights)
-    stride = max(1, len(problem.shares) // CURVATURE_ROWS)
+    finer = 1
     for _ in range(MAX_ROUNDS):
         if best.gap <= enough:
             break
-        point = _newton_step(problem, point, stride)
+        point = _newton_step(problem, point, finer)
         if point.gap > HALF * best.gap:
-            stride = max(1, stride // 4)
+            finer *= FINER
         if point.gap < best.gap:
             best = point
     return best.weights, best.gap
 
 
-def _active_set(point: _Point) -> NDArray[np.intp]:
-    """Members with weight, and the outsiders that promise most."""
-    support = point.weights > 0
-    promise = np.where(support, -np.inf, point.weights @ point.gradient - point.gradient)
-    n_new = max(NEW_MEMBERS, int(np.count_nonzero(support)))
-    outsiders = np.argsort(-promise, kind="stable")[:n_new]
-    support[outsiders[promise[outsiders] > 0.0]] = True
-    return np.flatnonzero(support)
+def _stride(problem: _Problem, n_active: int, finer: int) -> int:
+    """Every how manieth row the curvature is taken from: so that it costs about as much as the
+    slopes, and from `finer` times as many where that led on too slowly."""
+    n_members, n_rows = problem.p_true.shape
+    wide = min(n_rows // CURVATURE_ROWS, n_active**2 // (CURVATURE_WORK * n_members))
+    return max(1, wide // finer)
 
 
-def _newton_step(problem: _Problem, point: _Point, stride: int) -> _Point:
+def _newton_step(problem: _Problem, point: _Point, finer: int) -> _Point:
     """One constrained Newton step on the active set, shortened until the gap is halved or the
     objective falls: who halves the gap needs no logarithms to know that it converges."""
     weights, gradient = point.weights, point.gradient
-    active = _active_set(point)
+    active = active_set(weights, gradient, NEW_MEMBERS)
     target = np.zeros_like(weights)
-    target[active] = simplex_quadratic_optimum(
-        problem.hessian(active, point, stride), gradient[active], weights[active]
-    )
+    hessian = problem.hessian(active, point, _stride(problem, active.size, finer))
+    target[active] = simplex_quadratic_optimum(hessian, gradient[active], weights[active])
     stepped = problem.at(target)
     if stepped.gap <= HALF * point.gap:
         return stepped

@@ -41,6 +41,7 @@ def read(probs: np.ndarray, labels: NDArray[np.int64]) -> tuple[Members, int]:
         np.empty((n_rows, n_members), np.uint8),
         np.empty((n_rows, n_members), kind),
         np.empty((n_rows, n_members), kind),
+        np.empty((n_rows, n_members), kind),
         np.empty((n_members, n_rows), kind),
     )
     largest = read_members(empty, readable(labels))

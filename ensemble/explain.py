@@ -12,11 +12,13 @@ from ensemble.fitting import Fitter, fit_ways, joined, of_true_class, outcome_of
 from ensemble.library import Library
 from ensemble.outcome import Outcome
 
+EXPLAINED = 16  # members: leaving one out costs a whole nested score
+
 
 @dataclass(frozen=True)
 class Contribution:
     """Of one member: `without`, the nested score of the same method refitted without it (None
-    where it has no weight), and the share of rows that no other member gets right (None where
+    where it has no weight, or where 16 others weigh as much or more), and the share of rows that no other member gets right (None where
     only the true class's probability is known)."""
 
     without: float | None
@@ -27,7 +29,8 @@ def contributions(fitter: Fitter, method: str, weights: np.ndarray) -> list[Cont
     """Of every member of the library, in its order; `weights` (M,) say who is used."""
     library = fitter.library
     alone = only_right(library)
-    used = np.flatnonzero(weights > 0).tolist() if len(library.names) > 1 else []
+    heaviest = np.argsort(-weights, kind="stable")[:EXPLAINED]
+    used = heaviest[weights[heaviest] > 0].tolist() if len(library.names) > 1 else []
     without = _scores_without(fitter, method, used)
     return [
         Contribution(without.get(member), None if alone is None else float(alone[member]))

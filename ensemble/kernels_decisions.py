@@ -131,100 +131,73 @@ def _count(n: int, size: int, of: Members, rows: Rows) -> None:
 
 @inlined()
 def _of_listed(
-    row: np.ndarray,
+    sums: np.ndarray,
     others: float,
     classes: np.ndarray,
-    added: np.ndarray,
-    rest: float,
-    complete: bool,
+    listed: np.ndarray,
+    rest: np.ndarray,
+    n: int,
+    m: int,
 ) -> tuple[bool, int]:
-    """Whether the shortlist decides for sums `row` (K,), at most `others` elsewhere, with a member
-    of `added` (K,), at most `rest` elsewhere; and the class."""
+    """Whether the shortlist decides for `sums` (K,), at most `others` elsewhere, with member m
+    added; and the class."""
     at = 0
-    ahead = row[0] + added[0]
-    for k in range(1, row.size):
-        value = row[k] + added[k]
+    ahead = sums[0] + listed[n, m, 0]
+    for k in range(1, sums.size):
+        value = sums[k] + listed[n, m, k]
         at = k if value > ahead else at
         ahead = value if value > ahead else ahead
-    return complete or ahead > others + rest + SLACK, int(classes[at])
+    return ahead > others + rest[n, m] + SLACK, int(classes[n, at])
 
 
 @inlined()
-def _of_two(
-    total: np.ndarray,
-    leader: int,
-    margin: float,
-    p_leader: float,
-    classes: np.ndarray,
-    added: np.ndarray,
-    best: int,
-    rest: float,
-) -> tuple[bool, int]:
-    """Whether the leader of sums `total` (C,) or the member's own decision surely wins, and which:
-    all other classes are `margin` behind the one, and get no more than the member's second
-    highest probability."""
-    if best == NOT_LISTED or classes[best] == leader:
-        return False, leader
-    second = np.float64(rest)
-    for k in range(added.size):
-        if k != best and added[k] > second:
-            second = np.float64(added[k])
-    rival = int(classes[best])
-    old, new = total[leader] + p_leader, total[rival] + added[best]
-    sure = max(old, new) > total[leader] - margin + second + SLACK
-    wins = new > old or (new == old and rival < leader)
-    return sure, rival if wins else leader
-
-
-@inlined()
-def _of_all(
-    n: int, member: int, removed: int, size: int, of: Members, rows: Rows, scratch: np.ndarray
-) -> int:
-    """The decision over all classes of the row with `member` added, `removed` gone."""
-    total = _sum_up(n, size, of, rows)
-    for c in range(scratch.size):
-        scratch[c] = total[c]
+def _sum_without(
+    n: int, removed: int, size: int, of: Members, rows: Rows, total: np.ndarray
+) -> None:
+    """total (C,) = row n's running sum of all classes, without one copy of `removed`."""
+    whole = _sum_up(n, size, of, rows)
+    for c in range(total.size):
+        total[c] = whole[c]
     if removed >= 0:
         left = of.probs[removed, n]
-        for c in range(scratch.size):
-            scratch[c] -= left[c]
-    added = of.probs[member, n]
-    for c in range(scratch.size):
-        scratch[c] += added[c]
-    return _first(scratch)
+        for c in range(total.size):
+            total[c] -= left[c]
 
 
 @compiled()
 def decisions_alone(members: np.ndarray, of: Members) -> np.ndarray:
     """(m, N) int32: what each of `members` (m,) int64 decides alone."""
-    decided = np.empty((members.size, len(of.classes)), np.int32)
-    for n in range(len(of.classes)):
+    probs, classes, best = of.probs, of.classes, of.best
+    decided = np.empty((members.size, len(classes)), np.int32)
+    for n in range(len(classes)):
         for i in range(members.size):
-            place = of.best[n, members[i]]
+            place = best[n, members[i]]
             if place == NOT_LISTED:
-                decided[i, n] = _first(of.probs[members[i], n])
+                decided[i, n] = _first(probs[members[i], n])
             else:
-                decided[i, n] = of.classes[n, place]
+                decided[i, n] = classes[n, place]
     return decided
 
 
 @compiled()
 def add_member(member: int, size: int, of: Members, rows: Rows) -> None:
     """Put `member` into the bag as its `size`th; as its first, whatever `rows` held before."""
+    listed, best, highest = of.listed, of.best, of.highest
+    place, lead = rows.place, rows.lead
     rows.order[size - 1] = member
-    for n in range(len(rows.top)):
+    for n in range(len(place)):
         if size == 1:
-            for k in range(rows.sums.shape[1]):
+            for k in range(listed.shape[2]):
                 rows.sums[n, k] = 0.0
             rows.bound[n] = 0.0
             rows.counted[n] = rows.seen[n] = 0
-            rows.top[n] = rows.place[n] = NO_PLACE
-        k = rows.place[n]
+            rows.top[n] = place[n] = NO_PLACE
+        k = place[n]
         if k != NO_PLACE:
-            if of.best[n, member] == k:
+            if best[n, member] == k:
                 continue  # its lead only grows
-            rows.lead[n] -= np.float64(of.highest[n, member]) - of.listed[n, member, k]
-            if rows.lead[n] > SLACK:
+            lead[n] -= np.float64(highest[n, member]) - listed[n, member, k]
+            if lead[n] > SLACK:
                 continue
         _count(n, size, of, rows)
 
@@ -237,67 +210,77 @@ def find_flips(
     copy of `removed` leaves it (-1: none leaves, else `size` is at least 2). Fills `flips`
     (room, 3) int32 with (position in `members`, row, its new class) wherever that is not `top`.
     Returns how many there are, the first `room` of them written, and of how many pairs of row and
-    member the sum had to be looked at, over the shortlist and over all classes."""
-    n_listed, n_classes = rows.sums.shape[1], of.probs.shape[2]
+    member member the sums had to be looked at, and of those, summed up over all classes."""
+    # Fields of tuples and slices of arrays are counted references: not in the inner loop.
+    probs, classes, listed, best, highest, seconds, rest, _ = of
+    top, lead, most = rows.top, rows.lead, rows.most
+    n_listed, n_classes = classes.shape[1], probs.shape[2]
     complete = n_listed == n_classes
-    found = listed_pairs = whole_pairs = 0
-    without_listed = np.empty(n_listed)
-    without = np.empty(n_classes)
-    scratch = np.empty(n_classes)
-    for n in range(len(rows.top)):
-        taken = np.float64(of.highest[n, removed]) if removed >= 0 else 0.0
-        if rows.lead[n] - taken > rows.most[n] + SLACK:
+    found = looked_at = summed_up = 0
+    sums, total, scratch = np.empty(n_listed), np.empty(n_classes), np.empty(n_classes)
+    behind = np.zeros(NOT_LISTED + 1)
+    for n in range(len(top)):
+        taken = np.float64(highest[n, removed]) if removed >= 0 else 0.0
+        if lead[n] - taken > most[n] + SLACK:
             continue
         if rows.counted[n] < size:
             _count(n, size, of, rows)
-            if rows.lead[n] - taken > rows.most[n] + SLACK:
+            if lead[n] - taken > most[n] + SLACK:
                 continue
-        sums, others, classes = rows.sums[n], rows.bound[n], of.classes[n]
-        total = rows.whole[n]  # up to date where the shortlist does not decide
-        k, leader, margin = int(rows.place[n]), int(rows.top[n]), rows.lead[n]
+        others = -np.inf if complete else rows.bound[n]
+        k, leader, margin = int(rows.place[n]), int(top[n]), lead[n]
+        for c in range(n_listed):
+            sums[c] = rows.sums[n, c]
         if removed >= 0:
             for c in range(n_listed):
-                without_listed[c] = sums[c] - of.listed[n, removed, c]
-            sums = without_listed
-            others -= of.rest[n, removed]
+                sums[c] -= listed[n, removed, c]
+            others -= rest[n, removed]
             k, ahead, second = _decide(sums)
-            leader, margin = int(classes[k]), ahead - (second if complete else max(second, others))
-            if not complete and ahead <= others + SLACK:
-                total = _sum_up(n, size, of, rows)
-                for c in range(n_classes):
-                    without[c] = total[c] - of.probs[removed, n, c]
-                total = without
-                leader, margin = _decide_whole(total)
-                k = NO_PLACE
+            leader, margin = int(classes[n, k]), ahead - max(second, others)
+            k = k if ahead > others + SLACK else NO_PLACE
         by_list = k != NO_PLACE
-        if not by_list:  # the decision may be in the list all the same
-            for c in range(n_listed):
-                k = c if classes[c] == leader else k
+        if not by_list:
+            _sum_without(n, removed, size, of, rows, total)
+            leader, margin = _decide_whole(total)
+            for c in range(n_listed):  # the decision may be in the list all the same
+                k = c if classes[n, c] == leader else k
+                sums[c] = total[classes[n, c]]
+        ahead = sums[k] if by_list else total[leader]
+        for c in range(n_listed):
+            behind[c] = ahead - sums[c]
+        behind[NOT_LISTED] = margin
         closable = 0.0
         for i in range(members.size):
             m = members[i]
+            place = best[n, m]
             decided = leader
-            if k == NO_PLACE or of.best[n, m] != k or margin <= SLACK:
-                listed = of.listed[n, m]
-                p_leader = np.float64(of.probs[m, n, leader] if k == NO_PLACE else listed[k])
-                gain = of.highest[n, m] - p_leader
-                closable = gain if gain > closable else closable
-                if gain + SLACK >= margin:
-                    listed_pairs += 1
-                    rest = np.float64(of.rest[n, m])
-                    if by_list:
-                        sure, decided = _of_listed(sums, others, classes, listed, rest, complete)
+            if place != k or margin <= SLACK:
+                high, second = np.float64(highest[n, m]), np.float64(seconds[n, m])
+                closable = high if high > closable else closable
+                if high + SLACK >= behind[place] or second + SLACK >= margin:
+                    looked_at += 1
+                    old = ahead + (probs[m, n, leader] if k == NO_PLACE else listed[n, m, k])
+                    new = old if place in (NOT_LISTED, k) else sums[place] + high
+                    # All other classes are `margin` behind and get no more than the second.
+                    third = ahead - margin + (high if place == NOT_LISTED else second) + SLACK
+                    if (new if new > old else old) > third:
+                        rival = leader if place == NOT_LISTED else int(classes[n, place])
+                        decided = rival if new > old or (new == old and rival < leader) else leader
                     else:
-                        sure, decided = _of_two(
-                            total, leader, margin, p_leader, classes, listed, of.best[n, m], rest
-                        )
-                    if not sure:
-                        whole_pairs += 1
-                        decided = _of_all(n, m, removed, size, of, rows, scratch)
-            if decided != rows.top[n]:
+                        sure = False
+                        if by_list:
+                            sure, decided = _of_listed(sums, others, classes, listed, rest, n, m)
+                        if not sure:
+                            summed_up += 1
+                            if by_list:
+                                _sum_without(n, removed, size, of, rows, total)
+                            for c in range(n_classes):
+                                scratch[c] = total[c] + probs[m, n, c]
+                            decided = _first(scratch)
+            if decided != top[n]:
                 if found < len(flips):
                     flips[found, 0], flips[found, 1], flips[found, 2] = i, n, decided
                 found += 1
-        if leader == rows.top[n]:
-            rows.most[n] = closable
-    return found, listed_pairs, whole_pairs
+        if leader == top[n]:
+            most[n] = closable
+    return found, looked_at, summed_up

@@ -20,14 +20,15 @@ NOT_LISTED = 255
 
 
 class Members(NamedTuple):
-    """What selection by decisions knows of all members. Besides `probs` that is 45 bytes for each
-    member and row, or 4 C + 13 where all classes are listed, if they are float32.
+    """What selection by decisions knows of all members. Besides `probs` that is 49 bytes for each
+    member and row, or 4 C + 17 where all classes are listed, if they are float32.
 
     probs    (M, N, C) float32 or float64, and of that type:
     classes  (N, K) int32: each row's shortlist, ascending
     listed   (N, M, K) its probabilities
     best     (N, M) uint8: where in the shortlist a member's own decision is, or NOT_LISTED
     highest  (N, M) each member's highest probability, of all classes
+    second   (N, M) at least its second highest; 0 with one class
     rest     (N, M) its highest of the classes not listed; 0 if none
     p_true   (M, N) the probability of the row's true class
     """
@@ -37,6 +38,7 @@ class Members(NamedTuple):
     listed: np.ndarray
     best: np.ndarray
     highest: np.ndarray
+    second: np.ndarray
     rest: np.ndarray
     p_true: np.ndarray
 
@@ -87,19 +89,11 @@ def _highest_kept(row: np.ndarray, kept: np.ndarray) -> int:
     return top
 
 
-@inlined()
-def _first_place(values: np.ndarray) -> int:
-    place = 0
-    for k in range(1, values.size):
-        place = k if values[k] > values[place] else place
-    return place
-
-
 @compiled()
 def read_members(into: Members, labels: np.ndarray) -> int:
     """Fill all fields of `into` from the first, and from `labels` (N,) int64. Here probabilities
     are their bits. Returns the largest of them."""
-    bits, classes, listed, best, highest, rest, p_true = into
+    bits, classes, listed, best, highest, second, rest, p_true = into
     n_members, n_rows, n_classes = bits.shape
     n_listed = classes.shape[1]
     largest = bits[0, 0, 0]
@@ -132,13 +126,18 @@ def read_members(into: Members, labels: np.ndarray) -> int:
                 else:
                     for k in range(n_listed):
                         mine[k] = row[k]
-                place = _first_place(mine)
-                high = mine[place]
-                rest[n, m] = other
+                place, high, runner_up = 0, mine[0], other
+                for k in range(1, n_listed):
+                    value = mine[k]
+                    loser = high if value > high else value
+                    runner_up = loser if loser > runner_up else runner_up
+                    place = k if value > high else place
+                    high = value if value > high else high
                 if n_listed < n_classes and other >= high:
-                    high, place = other, NOT_LISTED
-                highest[n, m] = high
-                best[n, m] = place
+                    # Not the second of the classes left, but no less: it may only grow.
+                    place, high, runner_up = NOT_LISTED, other, other
+                rest[n, m] = other
+                best[n, m], highest[n, m], second[n, m] = place, high, runner_up
                 p_true[m, n] = row[labels[n]]
             for k in range(n_listed):
                 kept[classes[n, k]] = ~kept.dtype.type(0)

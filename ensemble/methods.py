@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,21 +104,25 @@ def _single(rows: FitRows) -> Combination:
 
 
 def _greedy(rows: FitRows) -> Combination:
-    options = {"steps": rows.greedy_steps, "row_weights": rows.row_weights}
+    options: dict[str, Any] = {"steps": rows.greedy_steps, "row_weights": rows.row_weights}
     if rows.metric.from_true_class:
         return Combination("mean", greedy_from_true_class(rows.p_true, rows.metric, **options))
     return Combination("mean", greedy_weights(rows.whole, rows.labels, rows.metric, **options))
 
 
 def _bagged(rows: FitRows) -> Combination:
-    options = {"steps": rows.greedy_steps, "row_weights": rows.row_weights, "seed": BAG_SEED}
+    options: dict[str, Any] = {
+        "steps": rows.greedy_steps,
+        "row_weights": rows.row_weights,
+        "seed": BAG_SEED,
+    }
     if rows.metric.from_true_class:
         return Combination("mean", bagged_from_true_class(rows.p_true, rows.metric, **options))
     return Combination("mean", bagged_greedy(rows.whole, rows.labels, rows.metric, **options))
 
 
 def _swap(rows: FitRows) -> Combination:
-    options = {"steps": rows.greedy_steps, "row_weights": rows.row_weights}
+    options: dict[str, Any] = {"steps": rows.greedy_steps, "row_weights": rows.row_weights}
     if rows.metric.from_true_class:
         return Combination("mean", swap_from_true_class(rows.p_true, rows.metric, **options))
     return Combination("mean", swap_weights(rows.whole, rows.labels, rows.metric, **options))
@@ -173,7 +178,7 @@ def get_method(name: str) -> Method:
         return METHODS[name]
     nearest = get_close_matches(name, METHODS, n=1)
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
-    raise ValueError(
+    raise BlendError(
         f"unknown blend method {name!r}, expected auto or some of {', '.join(METHODS)}{hint}"
     )
 

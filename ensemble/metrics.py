@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from ensemble.errors import BlendError
 from ensemble.metric_functions import (
     LOG_LOSS_FLOOR,
     MeanOfRows,
@@ -237,7 +238,7 @@ def get_metric(name: str) -> Metric:
         return _scikit_learn(name.removeprefix(_SKLEARN))
     nearest = get_close_matches(name, [*_NAMED, "top_5_accuracy"], n=1)
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
-    raise ValueError(f"unknown metric {name!r}, expected one of {', '.join(KNOWN_METRICS)}{hint}")
+    raise BlendError(f"unknown metric {name!r}, expected one of {', '.join(KNOWN_METRICS)}{hint}")
 
 
 def _top_k_accuracy(k: int) -> Metric:

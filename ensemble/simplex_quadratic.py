@@ -15,6 +15,7 @@ RIDGE = 1e-12  # of a unit diagonal: members may be copies of one another
 TINY = 1e-14
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
 def simplex_quadratic_optimum(
     hessian: np.ndarray, gradient: np.ndarray, start: np.ndarray
 ) -> NDArray[np.float64]:
@@ -22,23 +23,35 @@ def simplex_quadratic_optimum(
 
     `hessian`: (k, k) positive semidefinite with a positive diagonal. `gradient`, `start`: (k,);
     `start` is on the simplex. Never worse than `start` but for rounding, also where rounding ends
-    the search early. All float64.
+    the search early. All float64, C-contiguous.
     """
     # On a unit diagonal: u = scale v, so that the ridge means the same for every member.
-    scale = np.sqrt(np.diag(hessian))
-    unit = hessian / scale / scale[:, None]
-    unit[np.diag_indices_from(unit)] += RIDGE * len(unit)
-    linear = gradient / scale - unit @ (start * scale)
-    weights = np.asarray(_optimum(unit, linear, 1.0 / scale, start * scale)) / scale
-    return np.asarray(weights / weights.sum())
+    size = start.size
+    unit = np.empty((size, size))
+    ones = np.empty(size)
+    value = np.empty(size)
+    linear = np.empty(size)
+    for i in range(size):
+        ones[i] = 1.0 / np.sqrt(hessian[i, i])
+        value[i] = start[i] / ones[i]
+    for i in range(size):
+        for j in range(size):
+            unit[i, j] = hessian[i, j] * ones[i] * ones[j]
+        unit[i, i] += RIDGE * size
+        linear[i] = gradient[i] * ones[i] - _dot(unit[i], value)
+    _optimum(unit, linear, ones, value)
+    total = _dot(ones, value)
+    for i in range(size):
+        value[i] *= ones[i] / total
+    return value
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _optimum(
     unit: np.ndarray, linear: np.ndarray, ones: np.ndarray, value: np.ndarray
-) -> NDArray[np.float64]:
-    """argmin over u >= 0 with ones'u = 1 of u'unit u / 2 + linear'u, searched from `value` on,
-    which is overwritten."""
+) -> None:
+    """value = argmin over u >= 0 with ones'u = 1 of u'unit u / 2 + linear'u, searched from `value`
+    on."""
     size = value.size
     working = np.ones(size, np.bool_)
     solution = np.empty(size)
@@ -59,7 +72,6 @@ def _optimum(
         if entering < 0:
             break
         working[entering] = True
-    return value
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

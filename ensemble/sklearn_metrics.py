@@ -17,6 +17,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import get_scorer, get_scorer_names
 
+from ensemble.errors import BlendError
+
 _INF = math.inf
 # Of a name or of its beginning, the longest first; what is not listed is unbounded.
 _BOUNDS: dict[str, tuple[float, float]] = {
@@ -131,7 +133,7 @@ def scorer_of(name: str) -> DecisionScorer | ProbabilityScorer:
     if name not in names:
         nearest = get_close_matches(name, names, n=1)
         hint = f"did you mean sklearn:{nearest[0]}?" if nearest else "see get_scorer_names()"
-        raise ValueError(f"unknown metric 'sklearn:{name}', no scikit-learn scorer; {hint}")
+        raise BlendError(f"unknown metric 'sklearn:{name}', no scikit-learn scorer; {hint}")
     labels = np.array([0, 1, 0, 1])
     try:
         with warnings.catch_warnings():
@@ -194,9 +196,9 @@ def _finite(
         present = len(np.unique(labels))
         if present < n_classes:
             why += f" (the labels have {present} of them; auc, macro_f1 and log_loss allow that)"
-        raise ValueError(f"sklearn:{name} cannot score these {n_classes} classes: {why}") from None
+        raise BlendError(f"sklearn:{name} cannot score these {n_classes} classes: {why}") from None
     if not math.isfinite(value):
-        raise ValueError(
+        raise BlendError(
             f"expected a finite sklearn:{name}, got {value} for {len(labels)} rows of "
             f"{len(np.unique(labels))} of {n_classes} classes: choose a metric defined there"
         )
@@ -216,7 +218,7 @@ def _weighted(
             raise
     times = row_weights.astype(np.intp)
     if not (times == row_weights).all():
-        raise ValueError("this scorer takes no row weights other than whole numbers")
+        raise BlendError("this scorer takes no row weights other than whole numbers")
     return float(scorer(model.repeated(times), _no_features(times.sum()), labels.repeat(times)))
 
 

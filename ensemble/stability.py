@@ -29,6 +29,8 @@ def weight_stability(
     else:
         outer = [frozenset({fold}) for fold in fitter.library.fold_names]
         weights = np.stack([fitter.fits(out).ways[method].combination.weights for out in outer])
+    if np.all(weights == weights[0]):  # nothing that rows could move
+        return nobody
     return [stability_of(column) for column in weights.T]
 
 
@@ -52,6 +54,7 @@ def _bootstrap(fitter: Fitter, method: str, refits: int, seed: int) -> NDArray[n
     weights = np.empty((refits, rows.n_members))
     for refit, counts in enumerate(resample_counts(library.labels, library.groups, refits, seed)):
         fitter.say(f"stability of the weights: refit {refit + 1} of {refits}")
-        resampled = rows.weighted(counts * given)
+        drawn = counts * given
+        resampled = rows.weighted(drawn if drawn.any() else given)  # all rows without weight
         weights[refit] = METHODS[method].fit(resampled).weights
     return weights

@@ -33,11 +33,14 @@ class Folder:
 
 def read_folder(where: Location) -> Folder:
     """Pair the files of a folder: `X_oof.*`, `oof_X.*` or `oof/X.*` with `X_test.*`, `test_X.*`,
-    `sub_X.*`, `submission_X.*`, `X_sub*.*` or `test/X.*`. Raises BlendError, with what is there,
+    `sub_X.*`, `submission_X.*`, `X_sub*.*` or `test/X.*`. In a folder that is itself called
+    `oof` every file is one. Raises BlendError, with what is there,
     where no file is an OOF, and where two files would be the same member."""
     files = [child for child in where.list() if _is_file(child)]
     oof = _by_member([(member_name(f, OOF), f) for f in files])
     oof |= _by_member(_inside(where / "oof", OOF), oof)
+    if not oof and where.name.lower() == "oof":
+        oof = _by_member([(stem_of(f), f) for f in files if stem_of(f) not in LABEL_STEMS])
     if not oof:
         seen = [child.name for child in where.list()]
         raise BlendError(
@@ -50,6 +53,8 @@ def read_folder(where: Location) -> Folder:
     test |= _by_member(_inside(where / "test", TEST), test)
     labels = next((f for stem in LABEL_STEMS for f in files if stem_of(f) == stem), None)
     used |= {f for f in (*test.values(), labels) if f is not None}
+    arrays = {stem_of(f) for f in used if f.name.lower().endswith(".npy")}
+    used |= {f for f in files if stem_of(f) in arrays}  # tables of their ids
     notes = [f"{test[name]}: no OOF of {name!r}: left out" for name in sorted(set(test) - set(oof))]
     if test:
         notes += [f"{oof[n]}: no test predictions of {n!r}" for n in sorted(set(oof) - set(test))]

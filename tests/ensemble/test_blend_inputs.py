@@ -143,7 +143,7 @@ def test_more_than_the_true_class_allows_is_refused_in_a_line(changed: dict, wha
 
 def test_rules_need_whole_probabilities() -> None:
     library = true_class_only(made_library())
-    with pytest.raises(BlendError, match="rules of made.csv need the probabilities of all"):
+    with pytest.raises(BlendError, match=r"rules of made\.csv need the probabilities of all"):
         fit_library(library, FAST, rules=overrides(library, 1.0))
 
 
@@ -306,7 +306,7 @@ def test_a_library_of_one_fold_or_unknown_labels_is_refused() -> None:
     library = made_library()
     with pytest.raises(BlendError, match=r"at least two folds, got \[0\]"):
         replace(library, folds=np.zeros(60, dtype=np.int16))
-    with pytest.raises(BlendError, match="a label in every row, got 1 without .first id 'image 4"):
+    with pytest.raises(BlendError, match=r"label in every row, got 1 without \(first id 'image 4"):
         replace(library, labels=np.where(np.arange(60) == 4, -1, library.labels).astype(np.int32))
 
 

@@ -285,8 +285,13 @@ def test_rules_of_test_images_are_applied_with_the_trust_that_was_found(blend: B
     library = made_library(rows=20)
     rules = overrides(library, right=1.0)  # the same ids
     before = blend.predict(test).proba
-    for applied, trust in ((None, 1.0), (AppliedRules("x", 5, 0.4), 0.4)):
-        after = replace(blend, rules=applied).predict(test, rules).proba
-        np.testing.assert_allclose(after, rules.apply(library.ids, before, trust), atol=1e-6)
-        untouched = ~rules.touched(library.ids)
-        np.testing.assert_array_equal(after[untouched], before[untouched])
+    after = replace(blend, rules=AppliedRules("x", 5, 0.4)).predict(test, rules).proba
+    np.testing.assert_allclose(after, rules.apply(library.ids, before, 0.4), atol=1e-6)
+    untouched = ~rules.touched(library.ids)
+    np.testing.assert_array_equal(after[untouched], before[untouched])
+
+
+def test_rules_that_were_never_judged_are_not_applied(blend: Blend) -> None:
+    rules = overrides(made_library(rows=20), right=1.0)
+    with pytest.raises(BlendError, match="fitted without rules.*fit it again with them"):
+        blend.predict(unlabelled(), rules)

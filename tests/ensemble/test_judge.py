@@ -111,5 +111,5 @@ def test_a_metric_that_a_resample_cannot_have_is_refused_in_a_line() -> None:
     picky = Metric("picky", higher_is_better=True, bounds=(0.0, 1.0), function=first_row_only)
     library = made_library()
     judge = replace(judge_of(library), metric=picky)
-    with pytest.raises(BlendError, match="picky: not defined on every resample.*bootstrap to 0"):
+    with pytest.raises(BlendError, match=r"picky: not defined on every resample.*bootstrap to 0"):
         judge.nested_scores(*two_outcomes(library), "c0")

@@ -33,11 +33,12 @@ def test_what_is_read_is_what_numpy_reads(
         np.empty((rows, members), np.uint8),
         np.empty((rows, members), kind),
         np.empty((rows, members), kind),
+        np.empty((rows, members), kind),
         np.empty((members, rows), kind),
     )
     again = np.empty((members, rows), kind)
     assert read_members(into, labels) == bits.max() == true_class_bits(bits, labels, again)
-    _, chosen, on_list, best, highest, rest, p_true = into
+    _, chosen, on_list, best, highest, second, rest, p_true = into
 
     np.testing.assert_array_equal(p_true.view(dtype), probs[:, np.arange(rows), labels])
     np.testing.assert_array_equal(again, p_true)
@@ -49,6 +50,9 @@ def test_what_is_read_is_what_numpy_reads(
     own = np.take_along_axis(chosen, np.minimum(best, listed - 1).astype(np.intp), axis=1)
     np.testing.assert_array_equal(best != NOT_LISTED, surely)
     np.testing.assert_array_equal(own[surely], first[surely])
+    two = np.sort(probs, axis=2)[:, :, -2].T if classes > 1 else np.zeros((rows, members), dtype)
+    assert np.all(second.view(dtype) >= two)
+    np.testing.assert_array_equal(second.view(dtype)[surely], two[surely])
     for n in range(rows):
         outside = np.setdiff1d(np.arange(classes), chosen[n])
         np.testing.assert_array_equal(on_list.view(dtype)[n], probs[:, n, chosen[n]])

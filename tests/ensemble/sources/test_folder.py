@@ -24,6 +24,15 @@ def test_oof_files_are_found_by_name(tmp_path: Path, name: str) -> None:
     assert str(found.oof["m"]).endswith(name)
 
 
+def test_in_a_folder_called_oof_every_file_is_one(tmp_path: Path) -> None:
+    folder(tmp_path, "oof/resnet.csv", "oof/vit.npy", "oof/vit.csv", "oof/labels.csv")
+    found = read_folder(Location.of(tmp_path / "f" / "oof"))
+    assert list(found.oof) == ["resnet", "vit"]
+    assert found.oof["vit"].name == "vit.npy"
+    assert found.labels is not None
+    assert found.notes == ()
+
+
 @pytest.mark.parametrize(
     "name",
     [

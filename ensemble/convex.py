@@ -31,7 +31,7 @@ GAP = 1e-7  # nats per row; the promise is 1e-6
 SAMPLE_GAP = 1e-4  # of the sample's own optimum, which is further than that from the whole's
 SAMPLE_ROWS = 4000
 CURVATURE_ROWS = 8000  # their Hessian is near enough to that of all rows
-CURVATURE_WORK = 8  # as many products of pairs cost about as much as one member's slope
+CURVATURE_WORK = 8  # as many pairs' products cost little more than one member's slope
 FINER = 4
 HALF = 0.5  # of the gap: a step that leaves more took its curvature from too few rows
 MAX_ROUNDS = 500
@@ -67,6 +67,7 @@ class _Problem:
 
     @cached_property
     def roots(self) -> NDArray[np.float64]:
+        """(N,): taken once, every Hessian needs them."""
         return np.asarray(np.sqrt(self.shares))
 
     def at(self, weights: NDArray[np.float64]) -> _Point:
@@ -208,8 +209,8 @@ def _optimum(
 
 
 def _stride(problem: _Problem, n_active: int, finer: int) -> int:
-    """Every how manieth row the curvature is taken from: so that it costs about as much as the
-    slopes, and from `finer` times as many where that led on too slowly."""
+    """The curvature is taken from every so manieth row: from as many as cost about what the slopes
+    cost, and `finer` times as many where that led on too slowly."""
     n_members, n_rows = problem.p_true.shape
     wide = min(n_rows // CURVATURE_ROWS, n_active**2 // (CURVATURE_WORK * n_members))
     return max(1, wide // finer)

@@ -146,9 +146,7 @@ def _add_tile(block: np.ndarray, i: int, j: int, size: int, products: np.ndarray
 
 
 @njit(cache=True, nogil=True)
-def active_set(
-    weights: np.ndarray, gradient: np.ndarray, least_new: int
-) -> NDArray[np.int64]:
+def active_set(weights: np.ndarray, gradient: np.ndarray, least_new: int) -> NDArray[np.int64]:
     """(k,) int64, ascending: members with weight, and the outsiders that promise most, of which
     there may be as many as members with weight, or `least_new`. `weights`, `gradient`: (M,)."""
     size = weights.size
@@ -159,7 +157,7 @@ def active_set(
         active[i] = weights[i] > 0.0
         count += active[i]
         level += weights[i] * gradient[i]
-    for _ in range(max(least_new, count)):
+    for _ in range(max(least_new, count)):  # the bound is taken once, before any joins
         best = -1
         lowest = level
         for i in range(size):
@@ -169,4 +167,11 @@ def active_set(
         if best < 0:
             break
         active[best] = True
-    return np.flatnonzero(active)
+        count += 1
+    members = np.empty(count, np.int64)
+    at = 0
+    for i in range(size):
+        if active[i]:
+            members[at] = i
+            at += 1
+    return members

@@ -21,8 +21,7 @@ from ensemble.kernels_read import Members, read_members
 from ensemble.metrics import ACCURACY, MACRO_F1, Metric
 from ensemble.row_weights import row_shares
 
-FEW_CLASSES = 16  # up to here all are listed
-SHORTLIST = 8  # else so many
+SHORTLIST = 16  # classes a row; with that many, all
 
 _EXACT = 2**53  # whole numbers up to here are exact in float64
 _UNITS = 2.0**60  # what other row weights' sum is divided into
@@ -32,7 +31,7 @@ def read(probs: np.ndarray, labels: NDArray[np.int64]) -> tuple[Members, int]:
     """`Members` of `probs` (M, N, C), readable, and the largest of its values' bits: where that
     is not of a probability, what was read means nothing."""
     n_members, n_rows, n_classes = probs.shape
-    n_listed = n_classes if n_classes <= FEW_CLASSES else SHORTLIST
+    n_listed = min(n_classes, SHORTLIST)
     kind = np.dtype(f"u{probs.itemsize}")
     empty = Members(
         probs.view(kind),

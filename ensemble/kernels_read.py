@@ -20,8 +20,8 @@ NOT_LISTED = 255
 
 
 class Members(NamedTuple):
-    """What selection by decisions knows of all members. Besides `probs` that is 49 bytes for each
-    member and row, or 4 C + 17 where all classes are listed, if they are float32.
+    """What selection by decisions knows of all members. Besides `probs` that is 4 K + 17 bytes
+    for each member and row if they are float32.
 
     probs    (M, N, C) float32 or float64, and of that type:
     classes  (N, K) int32: each row's shortlist, ascending

@@ -47,9 +47,7 @@ def simplex_quadratic_optimum(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _optimum(
-    unit: np.ndarray, linear: np.ndarray, ones: np.ndarray, value: np.ndarray
-) -> None:
+def _optimum(unit: np.ndarray, linear: np.ndarray, ones: np.ndarray, value: np.ndarray) -> None:
     """value = argmin over u >= 0 with ones'u = 1 of u'unit u / 2 + linear'u, searched from `value`
     on."""
     size = value.size

@@ -7,12 +7,15 @@ import shlex
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from ensemble.methods import METHODS
 from search_spaces.space import load_study
 from tests.command import Command
 from tests.conftest import MakeTinyImages
+from tests.ensemble.made import member_probabilities
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -91,3 +94,39 @@ def test_the_command_for_an_own_csv_searches_exports_and_predicts(
     assert foldblend("predict", "bundle", "test", "-o", "predicted.csv").code == 0
     predicted = pd.read_csv(own / "predicted.csv").set_index("ID").loc[written["ID"]]
     assert predicted["target"].tolist() == written["target"].tolist()
+
+
+def test_the_command_for_files_of_other_programs_blends_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    probs, labels, folds = member_probabilities(0, 2, 90, 3)
+    ids = [f"image {row}.jpg" for row in range(90)]
+    for name, proba in zip(("vit", "resnet"), probs.astype(float), strict=True):
+        for folder in ("oof", "test"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            table = pd.DataFrame(proba / proba.sum(axis=1, keepdims=True), columns=list("abc"))
+            table.insert(0, "id", ids)
+            table.to_csv(tmp_path / folder / f"{name}.csv", index=False)
+    pd.DataFrame({"id": ids, "label": np.array(list("abc"))[labels], "fold": folds}).to_csv(
+        tmp_path / "train.csv", index=False
+    )
+    monkeypatch.chdir(tmp_path)
+    (command,) = commands("foldblend blend")
+    answer = Command(monkeypatch, capsys)(*command[1:])
+    assert answer.code == 0, answer.err
+    assert "what each member adds" in answer.out
+    assert pd.read_csv(tmp_path / "submission.csv")["id"].tolist() == ids
+
+
+def test_the_links_of_the_blending_page_lead_somewhere() -> None:
+    page = (ROOT / "docs" / "blending.md").read_text()
+    links = [link for link in re.findall(r"\]\(([^)#]+)", page) if "://" not in link]
+    assert links
+    assert not [link for link in links if not (ROOT / "docs" / link).exists()]
+
+
+def test_the_blending_page_knows_every_method() -> None:
+    page = (ROOT / "docs" / "blending.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", page.split("## Methods")[1], re.MULTILINE)[
+        : len(METHODS)
+    ] == list(METHODS)

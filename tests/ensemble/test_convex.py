@@ -241,6 +241,21 @@ def test_rows_that_a_sample_would_miss_still_count() -> None:
     assert gap <= 1e-6
 
 
+@pytest.mark.parametrize("l2", [0.0, 1e-3])
+@pytest.mark.parametrize("row_weights", [None, "every second"])
+def test_who_needs_all_members_gets_them_from_some_rows_or_the_others(
+    l2: float, row_weights: str | None
+) -> None:
+    # Each of 20 members is good on rows of its own. The rows that would show the curvature first
+    # may have no weight at all.
+    rows = np.arange(40_000)
+    p_true = np.where(rows // 2 % 20 == np.arange(20)[:, None], 0.9, 0.3)
+    counts = (rows % 2).astype(float) if row_weights else None
+    weights, gap = fit_convex(p_true, l2=l2, row_weights=counts)
+    np.testing.assert_allclose(weights, np.full(20, 0.05), atol=1e-5)
+    assert gap <= 1e-6
+
+
 def test_float32_read_only_and_transposed_matrices_give_the_same_weights() -> None:
     p_true = true_class_probabilities(8, "even", 6, 300).astype(np.float32)
     expected, _ = fit_convex(p_true.astype(float))

@@ -46,7 +46,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_help_names_every_command(foldblend: Command) -> None:
     answer = foldblend("--help")
     assert answer.code == 0
-    for name in ("search", "show", "status", "blend", "export", "predict"):
+    for name in ("search", "show", "status", "blend", "report", "export", "predict"):
         assert name in answer.out
 
 
@@ -89,6 +89,66 @@ def test_blend_names_an_unknown_metric_and_what_is_allowed(foldblend: Command, r
     message = foldblend("blend", run, "--metric", "f1").one_line_error()
     assert "f1" in message
     assert "macro_f1" in message
+
+
+def test_blend_explains_what_each_member_adds(foldblend: Command, run: Path) -> None:
+    answer = foldblend("blend", run, "--explain", "--method", "equal")
+    assert answer.code == 0, answer.err
+    assert "what each member adds" in answer.out
+    assert "log_loss without it" in answer.out
+
+
+def test_blend_copies_the_submission_to_where_it_is_wanted(
+    foldblend: Command, run: Path, tmp_path: Path
+) -> None:
+    answer = foldblend("blend", run, "--method", "equal", "-o", tmp_path / "here.csv")
+    assert answer.code == 0, answer.err
+    assert (tmp_path / "here.csv").read_bytes() == (run / "submission.csv").read_bytes()
+
+
+def test_rules_of_a_run_are_judged_and_applied(
+    foldblend: Command, run: Path, tmp_path: Path
+) -> None:
+    test_ids = pd.read_parquet(run / "test.parquet")["id"].tolist()
+    name = "class_00"
+    pd.DataFrame({"id": test_ids[:1], "class": [name], "strength": [1.0]}).to_csv(
+        tmp_path / "words.csv", index=False
+    )
+    answer = foldblend("blend", run, "--method", "equal", "--rules", tmp_path / "words.csv")
+    assert answer.code == 0, answer.err
+    assert "rules touch 1 labelled rows" in answer.out  # train and test share their names here
+    written = pd.read_csv(run / "submission.csv", dtype=str).set_index("id")
+    assert written.loc[test_ids[0]].iloc[0] == name
+
+
+def test_report_writes_the_page(foldblend: Command, run: Path) -> None:
+    (run / "report.html").unlink()
+    answer = foldblend("report", run)
+    assert answer.code == 0, answer.err
+    assert str(run / "report.html") in answer.out.replace("\n", "")
+    assert (run / "report.html").exists()
+
+
+def test_report_of_no_run_is_one_line(foldblend: Command, tmp_path: Path) -> None:
+    assert "not a run directory" in foldblend("report", tmp_path).one_line_error()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nothing",), "no such file or folder"),
+        (("--method", "gready"), "did you mean greedy"),
+        (("--metric", "sklearn:f1_wighted"), "did you mean sklearn:f1_weighted"),
+        (("--calibrate", "temp"), "must be one of none, temperature, vector"),
+        (("--group", "class_00,class_99"), "no class 'class_99'"),
+        (("--rules", "words.csv"), "no such file of rules"),
+    ],
+)
+def test_what_blend_cannot_do_is_one_line(
+    foldblend: Command, run: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    given = arguments if arguments == ("nothing",) else (run, *arguments)
+    assert message in foldblend("blend", *given).one_line_error()
 
 
 def test_an_exported_bundle_predicts_what_the_run_stored(

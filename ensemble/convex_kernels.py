@@ -157,7 +157,7 @@ def active_set(weights: np.ndarray, gradient: np.ndarray, least_new: int) -> NDA
         active[i] = weights[i] > 0.0
         count += active[i]
         level += weights[i] * gradient[i]
-    for _ in range(max(least_new, count)):  # the bound is taken once, before any joins
+    for _ in range(max(least_new, count)):  # of those with weight, before any joins
         best = -1
         lowest = level
         for i in range(size):

@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 from ensemble.bags import NOBODY, Bag
 from ensemble.kernels import readable
 from ensemble.kernels_counts import correct_after, correct_alone, f1_after, f1_alone
-from ensemble.kernels_decisions import Rows, add_member, decisions_alone, find_flips
+from ensemble.kernels_decisions import (
+    Rows,
+    add_member,
+    bring_up,
+    decide_whole,
+    decisions_alone,
+    find_flips,
+    open_rows,
+    start_rows,
+)
 from ensemble.kernels_read import Members, read_members
 from ensemble.metrics import ACCURACY, MACRO_F1, Metric
 from ensemble.row_weights import row_shares
@@ -32,20 +41,19 @@ def read(probs: np.ndarray, labels: NDArray[np.int64]) -> tuple[Members, int]:
     is not of a probability, what was read means nothing."""
     n_members, n_rows, n_classes = probs.shape
     n_listed = min(n_classes, SHORTLIST)
-    kind = np.dtype(f"u{probs.itemsize}")
-    empty = Members(
-        probs.view(kind),
-        np.empty((n_rows, n_listed), np.int32),
-        np.empty((n_rows, n_members, n_listed), kind),
-        np.empty((n_rows, n_members), np.uint8),
-        np.empty((n_rows, n_members), kind),
-        np.empty((n_rows, n_members), kind),
-        np.empty((n_rows, n_members), kind),
-        np.empty((n_members, n_rows), kind),
+    members = Members(
+        probs=probs,
+        classes=np.empty((n_rows, n_listed), np.int32),
+        listed=np.empty((n_rows, n_members, n_listed), probs.dtype),
+        best=np.empty((n_rows, n_members), np.uint8),
+        highest=np.empty((n_rows, n_members), np.uint8),
+        second=np.empty((n_rows, n_members), np.uint8),
+        rest=np.empty((n_rows, n_members), probs.dtype),
+        p_true=np.empty((n_members, n_rows), probs.dtype),
     )
-    largest = read_members(empty, readable(labels))
-    floats = (field.view(probs.dtype) if field.dtype == kind else field for field in empty)
-    return Members(*(readable(field) for field in floats)), int(largest)
+    bits = np.dtype(f"u{probs.itemsize}")
+    largest = read_members(members, probs.view(bits), members.rest.view(bits), readable(labels))
+    return Members(*(readable(field) for field in members)), int(largest)
 
 
 class DecisionBag(Bag):
@@ -78,16 +86,21 @@ class DecisionBag(Bag):
             whole=floats((n_rows, n_classes)),
             seen=ints(n_rows),
         )
+        self._which = np.empty(n_rows, np.int32)
         self._flips = np.empty((max(1024, n_rows // 4), 3), np.int32)
-        # Pairs of a row and a member that skipping left to do, on the shortlist and in full.
-        self.pairs_listed, self.pairs_whole = 0, 0
+        self._unsure = np.empty((max(1024, n_rows // 4), 2), np.int32)
+        # Pairs of a row and a member that skipping left to do; over all classes.
+        self.pairs_looked_at, self.pairs_summed_up = 0, 0
 
     def add(self, member: int) -> None:
         super().add(member)
         order = self._rows.order
         if self.size > len(order):
             self._rows = self._rows._replace(order=np.concatenate([order, order]))
-        add_member(member, self.size, self._of, self._rows)
+        if self.size == 1:
+            start_rows(self._rows)
+        stale = add_member(member, self.size, self._of, self._rows, self._which)
+        bring_up(self._which[:stale], self.size, self._of, self._rows)
 
     def losses(self, removed: int = NOBODY) -> NDArray[np.float64]:
         if self.size == (removed != NOBODY):  # nobody to join
@@ -135,15 +148,27 @@ class DecisionBag(Bag):
             yield decided
 
     def _find_flips(self, removed: int) -> NDArray[np.int32]:
+        of, rows, members = self._of, self._rows, self.members
+        opened = self._which[: open_rows(removed, of, rows, self._which)]
+        bring_up(opened, self.size, of, rows)
+        opened = self._which[: open_rows(removed, of, rows, self._which)]
         while True:
-            found, listed, whole = find_flips(
-                self.members, removed, self.size, self._of, self._rows, self._flips
+            found, unsure, looked_at = find_flips(
+                opened, members, removed, self.size, of, rows, self._flips, self._unsure
             )
-            if found <= len(self._flips):
-                self.pairs_listed += listed
-                self.pairs_whole += whole
-                return readable(self._flips[:found])
-            self._flips = np.empty((2 * found, 3), np.int32)
+            if unsure <= len(self._unsure):
+                pairs = self._unsure[:unsure]
+                found = decide_whole(
+                    pairs, members, removed, self.size, of, rows, found, self._flips
+                )
+                if found <= len(self._flips):
+                    break
+                self._flips = np.empty((2 * found, 3), np.int32)
+            else:
+                self._unsure = np.empty((2 * unsure, 2), np.int32)
+        self.pairs_looked_at += looked_at
+        self.pairs_summed_up += unsure
+        return readable(self._flips[:found])
 
 
 def row_units(row_weights: np.ndarray | None, n_rows: int) -> NDArray[np.int64]:

@@ -18,8 +18,8 @@ EXPLAINED = 16  # members: leaving one out costs a whole nested score
 @dataclass(frozen=True)
 class Contribution:
     """Of one member: `without`, the nested score of the same method refitted without it (None
-    where it has no weight, or where 16 others weigh as much or more), and the share of rows that no other member gets right (None where
-    only the true class's probability is known)."""
+    where it has no weight, or where 16 others weigh as much or more), and the share of rows that
+    no other member gets right (None where only the true class's probability is known)."""
 
     without: float | None
     only_right: float | None

@@ -8,16 +8,21 @@ other classes comes within SLACK of the top, the row is summed up over all class
 
 Sums are float64, added in the order of choice, as numpy would; the first of equal classes decides,
 as in argmax. Shortlists are ascending, so that first in the list is first of the classes.
+
+The functions are long and flat on purpose: numba counts references for every slice, every field of
+a tuple, and every array handed to another function, and in the inner loops that took most of the
+time.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from ensemble.kernels import compiled, inlined
-from ensemble.kernels_read import NOT_LISTED, Members
+from ensemble.kernels_read import GRADES, NOT_LISTED, Members
 
 SLACK = 1e-9  # far more than a bound's rounding, far less than what a float32 tells apart
 NO_PLACE = -1
@@ -50,21 +55,6 @@ class Rows(NamedTuple):
     seen: np.ndarray
 
 
-@inlined()
-def _decide(row: np.ndarray) -> tuple[int, float, float]:
-    """The first place of the highest value of `row` (K,), the value, and the second highest."""
-    place = 0
-    top = row[0]
-    second = -np.inf
-    for c in range(1, row.size):
-        value = row[c]
-        loser = top if value > top else value
-        second = loser if loser > second else second
-        place = c if value > top else place
-        top = value if value > top else top
-    return place, top, second
-
-
 @inlined(fastmath=("nnan", "nsz"))
 def _largest(row: np.ndarray, start: int, end: int, top: float) -> float:
     for c in range(start, end):
@@ -90,80 +80,6 @@ def _decide_whole(row: np.ndarray) -> tuple[int, float]:
     return place, row[place] - _largest(row, place + 1, row.size, second)
 
 
-@inlined()
-def _sum_up(n: int, size: int, of: Members, rows: Rows) -> np.ndarray:
-    """Row n's running sum of all classes, (C,)."""
-    total = rows.whole[n]
-    for i in range(rows.seen[n], size):
-        added = of.probs[rows.order[i], n]
-        if i == 0:
-            for c in range(total.size):
-                total[c] = added[c]
-        else:
-            for c in range(total.size):
-                total[c] += added[c]
-    rows.seen[n] = size
-    return total
-
-
-@inlined()
-def _count(n: int, size: int, of: Members, rows: Rows) -> None:
-    """Bring row n up to all `size` members: its sums, its decision, its lead."""
-    sums = rows.sums[n]
-    for i in range(rows.counted[n], size):
-        added = of.listed[n, rows.order[i]]
-        for k in range(sums.size):
-            sums[k] += added[k]
-        rows.bound[n] += of.rest[n, rows.order[i]]
-    rows.counted[n] = size
-    k, ahead, second = _decide(sums)
-    complete = sums.size == of.probs.shape[2]
-    if complete or ahead > rows.bound[n] + SLACK:
-        decided = int(of.classes[n, k])
-        rows.place[n] = k
-        rows.lead[n] = ahead - (second if complete else max(second, rows.bound[n]))
-    else:
-        decided, rows.lead[n] = _decide_whole(_sum_up(n, size, of, rows))
-        rows.place[n] = NO_PLACE
-    if decided != rows.top[n]:
-        rows.top[n], rows.most[n] = decided, np.inf
-
-
-@inlined()
-def _of_listed(
-    sums: np.ndarray,
-    others: float,
-    classes: np.ndarray,
-    listed: np.ndarray,
-    rest: np.ndarray,
-    n: int,
-    m: int,
-) -> tuple[bool, int]:
-    """Whether the shortlist decides for `sums` (K,), at most `others` elsewhere, with member m
-    added; and the class."""
-    at = 0
-    ahead = sums[0] + listed[n, m, 0]
-    for k in range(1, sums.size):
-        value = sums[k] + listed[n, m, k]
-        at = k if value > ahead else at
-        ahead = value if value > ahead else ahead
-    return ahead > others + rest[n, m] + SLACK, int(classes[n, at])
-
-
-@inlined()
-def _sum_without(
-    n: int, removed: int, size: int, of: Members, rows: Rows, total: np.ndarray
-) -> None:
-    """total (C,) = row n's running sum of all classes, without one copy of `removed`."""
-    whole = _sum_up(n, size, of, rows)
-    for c in range(total.size):
-        total[c] = whole[c]
-    if removed >= 0:
-        left = of.probs[removed, n]
-        for c in range(total.size):
-            total[c] -= left[c]
-
-
 @compiled()
 def decisions_alone(members: np.ndarray, of: Members) -> np.ndarray:
     """(m, N) int32: what each of `members` (m,) int64 decides alone."""
@@ -180,107 +96,244 @@ def decisions_alone(members: np.ndarray, of: Members) -> np.ndarray:
 
 
 @compiled()
-def add_member(member: int, size: int, of: Members, rows: Rows) -> None:
-    """Put `member` into the bag as its `size`th; as its first, whatever `rows` held before."""
-    listed, best, highest = of.listed, of.best, of.highest
-    place, lead = rows.place, rows.lead
-    rows.order[size - 1] = member
+def start_rows(rows: Rows) -> None:
+    """Make the bag empty, whatever `rows` held before."""
+    _, sums, bound, counted, top, place, _, most, _, seen = rows
+    for n in range(len(top)):
+        for k in range(sums.shape[1]):
+            sums[n, k] = 0.0
+        bound[n], most[n] = 0.0, np.inf
+        counted[n] = seen[n] = 0
+        top[n] = place[n] = NO_PLACE
+
+
+@compiled()
+def add_member(member: int, size: int, of: Members, rows: Rows, stale: np.ndarray) -> int:
+    """Put `member` into the bag as its `size`th. Fills `stale` (N,) int32 with the rows whose
+    decision that may change, for `bring_up`, and returns how many they are."""
+    _, _, listed, best, _, _, rest, _ = of
+    order, _, _, _, _, place, lead, _, _, _ = rows
+    order[size - 1] = member
+    found = 0
     for n in range(len(place)):
-        if size == 1:
-            for k in range(listed.shape[2]):
-                rows.sums[n, k] = 0.0
-            rows.bound[n] = 0.0
-            rows.counted[n] = rows.seen[n] = 0
-            rows.top[n] = place[n] = NO_PLACE
         k = place[n]
         if k != NO_PLACE:
-            if best[n, member] == k:
+            other = best[n, member]
+            if other == k:
                 continue  # its lead only grows
-            lead[n] -= np.float64(highest[n, member]) - listed[n, member, k]
+            high = rest[n, member] if other == NOT_LISTED else listed[n, member, other]
+            lead[n] -= np.float64(high) - listed[n, member, k]
             if lead[n] > SLACK:
                 continue
-        _count(n, size, of, rows)
+        stale[found] = n
+        found += 1
+    return found
+
+
+@compiled()
+def bring_up(stale: np.ndarray, size: int, of: Members, rows: Rows) -> None:
+    """Count all `size` members in these rows: sums, decisions, leads."""
+    probs, classes, listed, _, _, _, rest, _ = of
+    order, sums, bound, counted, top, place, lead, most, whole, seen = rows
+    n_listed, n_classes = classes.shape[1], probs.shape[2]
+    complete = n_listed == n_classes
+    for j in range(stale.size):
+        n = stale[j]
+        if counted[n] == size:
+            continue
+        for i in range(counted[n], size):
+            m = order[i]
+            for c in range(n_listed):
+                sums[n, c] += listed[n, m, c]
+            if not complete:
+                bound[n] += rest[n, m]
+        counted[n] = size
+        k, ahead, second = 0, sums[n, 0], -np.inf
+        for c in range(1, n_listed):
+            value = sums[n, c]
+            loser = ahead if value > ahead else value
+            second = loser if loser > second else second
+            k = c if value > ahead else k
+            ahead = value if value > ahead else ahead
+        if complete or ahead > bound[n] + SLACK:
+            decided = int(classes[n, k])
+            place[n] = k
+            lead[n] = ahead - (second if complete else max(second, bound[n]))
+        else:
+            for i in range(seen[n], size):
+                m = order[i]
+                for c in range(n_classes):
+                    whole[n, c] = probs[m, n, c] + (whole[n, c] if i > 0 else 0.0)
+            seen[n] = size
+            decided, lead[n] = _decide_whole(whole[n])
+            place[n] = NO_PLACE
+        if decided != top[n]:
+            top[n], most[n] = decided, np.inf
+
+
+@compiled()
+def open_rows(removed: int, of: Members, rows: Rows, found: np.ndarray) -> int:
+    """Fill `found` (N,) int32 with the rows that some member may decide otherwise, once one copy
+    of `removed` is gone (-1: nobody). Returns how many."""
+    highest, lead, most = of.highest, rows.lead, rows.most
+    size = 0
+    for n in range(len(lead)):
+        taken = highest[n, removed] / GRADES if removed >= 0 else 0.0
+        found[size] = n
+        size += lead[n] - taken <= most[n] + SLACK
+    return size
 
 
 @compiled()
 def find_flips(
-    members: np.ndarray, removed: int, size: int, of: Members, rows: Rows, flips: np.ndarray
+    opened: np.ndarray,
+    members: np.ndarray,
+    removed: int,
+    size: int,
+    of: Members,
+    rows: Rows,
+    flips: np.ndarray,
+    unsure: np.ndarray,
 ) -> tuple[int, int, int]:
-    """What changes where each of `members` (m,) int64 joins the bag of `size` members, after one
-    copy of `removed` leaves it (-1: none leaves, else `size` is at least 2). Fills `flips`
-    (room, 3) int32 with (position in `members`, row, its new class) wherever that is not `top`.
-    Returns how many there are, the first `room` of them written, and of how many pairs of row and
-    member member the sums had to be looked at, and of those, summed up over all classes."""
-    # Fields of tuples and slices of arrays are counted references: not in the inner loop.
+    """What changes in the rows `opened`, brought up, where each of `members` (m,) int64 joins the
+    bag of `size` members, after one copy of `removed` leaves it (-1: nobody leaves, else `size` is
+    at least 2).
+
+    Fills `flips` (room, 3) int32 with (position in `members`, row, its new class) wherever that is
+    not `top`, and `unsure` (room, 2) int32 with (position, row) for `decide_whole`. Returns how
+    many flips and how many unsure there are, the first `room` of each written, and how many pairs
+    of row and member had to be looked at."""
     probs, classes, listed, best, highest, seconds, rest, _ = of
-    top, lead, most = rows.top, rows.lead, rows.most
+    order, all_sums, bound, _, top, places, lead, most, whole, seen = rows
     n_listed, n_classes = classes.shape[1], probs.shape[2]
     complete = n_listed == n_classes
-    found = looked_at = summed_up = 0
-    sums, total, scratch = np.empty(n_listed), np.empty(n_classes), np.empty(n_classes)
-    behind = np.zeros(NOT_LISTED + 1)
-    for n in range(len(top)):
-        taken = np.float64(highest[n, removed]) if removed >= 0 else 0.0
-        if lead[n] - taken > most[n] + SLACK:
-            continue
-        if rows.counted[n] < size:
-            _count(n, size, of, rows)
-            if lead[n] - taken > most[n] + SLACK:
-                continue
-        others = -np.inf if complete else rows.bound[n]
-        k, leader, margin = int(rows.place[n]), int(top[n]), lead[n]
+    found = n_unsure = looked_at = 0
+    sums, total = np.empty(n_listed), np.empty(n_classes)
+    least = np.empty(NOT_LISTED + 1, np.int64)
+    picked, of_leader = np.empty(members.size, np.int64), np.empty(members.size)
+    for j in range(opened.size):
+        n = opened[j]
+        # 1. The leader without `removed`, its margin, and how far each listed class is behind.
+        k, leader, margin = int(places[n]), int(top[n]), lead[n]
+        others = -np.inf if complete else bound[n]
         for c in range(n_listed):
-            sums[c] = rows.sums[n, c]
+            sums[c] = all_sums[n, c]
         if removed >= 0:
-            for c in range(n_listed):
-                sums[c] -= listed[n, removed, c]
             others -= rest[n, removed]
-            k, ahead, second = _decide(sums)
-            leader, margin = int(classes[n, k]), ahead - max(second, others)
-            k = k if ahead > others + SLACK else NO_PLACE
+            k, ahead, second = 0, -np.inf, others
+            for c in range(n_listed):
+                value = sums[c] - listed[n, removed, c]
+                sums[c] = value
+                loser = ahead if value > ahead else value
+                second = loser if loser > second else second
+                k = c if value > ahead else k
+                ahead = value if value > ahead else ahead
+            leader, margin = int(classes[n, k]), ahead - second
+            k = k if complete or ahead > others + SLACK else NO_PLACE
         by_list = k != NO_PLACE
         if not by_list:
-            _sum_without(n, removed, size, of, rows, total)
-            leader, margin = _decide_whole(total)
-            for c in range(n_listed):  # the decision may be in the list all the same
-                k = c if classes[n, c] == leader else k
+            for i in range(seen[n], size):
+                for c in range(n_classes):
+                    whole[n, c] = probs[order[i], n, c] + (whole[n, c] if i > 0 else 0.0)
+            seen[n] = size
+            for c in range(n_classes):
+                total[c] = whole[n, c] - (probs[removed, n, c] if removed >= 0 else 0.0)
+            if removed >= 0:
+                leader, margin = _decide_whole(total)
+            for c in range(n_listed):
                 sums[c] = total[classes[n, c]]
-        ahead = sums[k] if by_list else total[leader]
-        for c in range(n_listed):
-            behind[c] = ahead - sums[c]
-        behind[NOT_LISTED] = margin
-        closable = 0.0
+                k = c if classes[n, c] == leader else k  # it may be in the list all the same
+        ahead = sums[k] if k != NO_PLACE else total[leader]
+        for c in range(n_listed):  # what a member must give to each class, in grades
+            least[c] = math.floor((ahead - sums[c] - SLACK) * GRADES)
+        least[NOT_LISTED] = least_second = math.floor((margin - SLACK) * GRADES)
+        # 2. Members that may change the decision. No branches: they cannot be predicted.
+        near = margin <= SLACK
+        closable = n_picked = 0
         for i in range(members.size):
             m = members[i]
-            place = best[n, m]
-            decided = leader
-            if place != k or margin <= SLACK:
-                high, second = np.float64(highest[n, m]), np.float64(seconds[n, m])
-                closable = high if high > closable else closable
-                if high + SLACK >= behind[place] or second + SLACK >= margin:
-                    looked_at += 1
-                    old = ahead + (probs[m, n, leader] if k == NO_PLACE else listed[n, m, k])
-                    new = old if place in (NOT_LISTED, k) else sums[place] + high
-                    # All other classes are `margin` behind and get no more than the second.
-                    third = ahead - margin + (high if place == NOT_LISTED else second) + SLACK
-                    if (new if new > old else old) > third:
-                        rival = leader if place == NOT_LISTED else int(classes[n, place])
-                        decided = rival if new > old or (new == old and rival < leader) else leader
-                    else:
-                        sure = False
-                        if by_list:
-                            sure, decided = _of_listed(sums, others, classes, listed, rest, n, m)
-                        if not sure:
-                            summed_up += 1
-                            if by_list:
-                                _sum_without(n, removed, size, of, rows, total)
-                            for c in range(n_classes):
-                                scratch[c] = total[c] + probs[m, n, c]
-                            decided = _first(scratch)
+            place, high = best[n, m], np.int64(highest[n, m])
+            rival = place != k
+            closable = high if rival and high > closable else closable
+            picked[n_picked] = i
+            reaches = (high >= least[place]) | (seconds[n, m] >= least_second)
+            n_picked += near | (rival & reaches)
+        looked_at += n_picked
+        # 3. What they give to the leader: reads that wait for memory, all at once.
+        for i in range(n_picked):
+            m = members[picked[i]]
+            of_leader[i] = probs[m, n, leader] if k == NO_PLACE else listed[n, m, k]
+        # 4. The decision, of two classes if no third can reach them, else of the list.
+        for i in range(n_picked):
+            m = members[picked[i]]
+            place, third = best[n, m], seconds[n, m] / GRADES
+            old, new, rival = ahead + of_leader[i], -np.inf, leader
+            if place != NOT_LISTED:
+                new, rival = sums[place] + listed[n, m, place], int(classes[n, place])
+            decided = rival if new > old or (new == old and rival < leader) else leader
+            if max(new, old) <= ahead - margin + third + SLACK:
+                at, most_of_list = 0, -np.inf
+                for c in range(n_listed):
+                    value = sums[c] + listed[n, m, c]
+                    at = c if value > most_of_list else at
+                    most_of_list = value if value > most_of_list else most_of_list
+                decided = int(classes[n, at])
+                if not by_list or most_of_list <= others + rest[n, m] + SLACK:
+                    if n_unsure < len(unsure):
+                        unsure[n_unsure, 0], unsure[n_unsure, 1] = picked[i], n
+                    n_unsure += 1
+                    continue
             if decided != top[n]:
                 if found < len(flips):
-                    flips[found, 0], flips[found, 1], flips[found, 2] = i, n, decided
+                    flips[found, 0], flips[found, 1], flips[found, 2] = picked[i], n, decided
                 found += 1
+        # 5. With `removed` gone, those that were not looked at may still leave another on top.
         if leader == top[n]:
-            most[n] = closable
-    return found, looked_at, summed_up
+            most[n] = closable / GRADES
+        else:
+            at = 0
+            for i in range(members.size):
+                if at < n_picked and picked[at] == i:
+                    at += 1
+                    continue
+                if found < len(flips):
+                    flips[found, 0], flips[found, 1], flips[found, 2] = i, n, leader
+                found += 1
+    return found, n_unsure, looked_at
+
+
+@compiled()
+def decide_whole(
+    unsure: np.ndarray,
+    members: np.ndarray,
+    removed: int,
+    size: int,
+    of: Members,
+    rows: Rows,
+    found: int,
+    flips: np.ndarray,
+) -> int:
+    """Decide over all classes for the pairs `unsure` (u, 2), and append to the `found` flips.
+    Returns how many there are then, the first `room` written."""
+    probs = of.probs
+    order, _, _, _, top, _, _, _, whole, seen = rows
+    n_classes = probs.shape[2]
+    total = np.empty(n_classes)
+    for j in range(len(unsure)):
+        m, n = members[unsure[j, 0]], unsure[j, 1]
+        for i in range(seen[n], size):
+            for c in range(n_classes):
+                whole[n, c] = probs[order[i], n, c] + (whole[n, c] if i > 0 else 0.0)
+        seen[n] = size
+        if removed >= 0:
+            for c in range(n_classes):
+                total[c] = (whole[n, c] - probs[removed, n, c]) + probs[m, n, c]
+        else:
+            for c in range(n_classes):
+                total[c] = whole[n, c] + probs[m, n, c]
+        decided = _first(total)
+        if decided != top[n]:
+            if found < len(flips):
+                flips[found, 0], flips[found, 1], flips[found, 2] = unsure[j, 0], n, decided
+            found += 1
+    return found

@@ -9,6 +9,7 @@ blocks of rows that stay in the second cache.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -17,18 +18,19 @@ from ensemble.kernels import compiled, inlined
 
 BLOCK_VALUES = 1 << 16  # of all members: 256 KiB in float32
 NOT_LISTED = 255
+GRADES = 254  # of a probability as one byte; one a little above 1 by rounding has 255
 
 
 class Members(NamedTuple):
-    """What selection by decisions knows of all members. Besides `probs` that is 4 K + 17 bytes
-    for each member and row if they are float32.
+    """What selection by decisions knows of all members. Besides `probs` that is 4 K + 11 bytes for
+    each member and row if they are float32.
 
     probs    (M, N, C) float32 or float64, and of that type:
     classes  (N, K) int32: each row's shortlist, ascending
     listed   (N, M, K) its probabilities
     best     (N, M) uint8: where in the shortlist a member's own decision is, or NOT_LISTED
-    highest  (N, M) each member's highest probability, of all classes
-    second   (N, M) at least its second highest; 0 with one class
+    highest  (N, M) uint8: each member's highest probability in 254ths, rounded up
+    second   (N, M) uint8: at least its second highest, likewise
     rest     (N, M) its highest of the classes not listed; 0 if none
     p_true   (M, N) the probability of the row's true class
     """
@@ -90,12 +92,13 @@ def _highest_kept(row: np.ndarray, kept: np.ndarray) -> int:
 
 
 @compiled()
-def read_members(into: Members, labels: np.ndarray) -> int:
-    """Fill all fields of `into` from the first, and from `labels` (N,) int64. Here probabilities
-    are their bits. Returns the largest of them."""
-    bits, classes, listed, best, highest, second, rest, p_true = into
+def read_members(into: Members, bits: np.ndarray, rest_bits: np.ndarray, labels: np.ndarray) -> int:
+    """Fill all fields of `into` from its `probs` and from `labels` (N,) int64. `bits` and
+    `rest_bits` are the same memory as its `probs` and `rest`. Returns the largest bits."""
+    probs, classes, listed, best, highest, seconds, rest, p_true = into
     n_members, n_rows, n_classes = bits.shape
     n_listed = classes.shape[1]
+    partial = n_listed < n_classes
     largest = bits[0, 0, 0]
     values = np.empty(n_listed, bits.dtype)
     kept = np.full(n_classes, ~bits.dtype.type(0))
@@ -108,39 +111,35 @@ def read_members(into: Members, labels: np.ndarray) -> int:
         largest = _highest(peaks, largest)
         for n in range(start, end):
             at = (n - start) * n_classes
-            if n_listed < n_classes:
+            if partial:
                 _choose_classes(peaks[at : at + n_classes], classes[n], values)
+                for k in range(n_listed):
+                    kept[classes[n, k]] = 0
             else:
-                for c in range(n_classes):
-                    classes[n, c] = c
-            for k in range(n_listed):
-                kept[classes[n, k]] = 0
+                for k in range(n_listed):
+                    classes[n, k] = k
             for m in range(n_members):
-                row = bits[m, n]
-                mine = listed[n, m]
-                other = bits.dtype.type(0)
-                if n_listed < n_classes:
-                    for k in range(n_listed):
-                        mine[k] = row[classes[n, k]]
-                    other = _highest_kept(row, kept)
-                else:
-                    for k in range(n_listed):
-                        mine[k] = row[k]
-                place, high, runner_up = 0, mine[0], other
-                for k in range(1, n_listed):
-                    value = mine[k]
+                rest[n, m] = 0.0
+                if partial:
+                    rest_bits[n, m] = _highest_kept(bits[m, n], kept)
+                place, high, second = 0, -1.0, np.float64(rest[n, m])
+                for k in range(n_listed):
+                    value = probs[m, n, classes[n, k]]
+                    listed[n, m, k] = value
                     loser = high if value > high else value
-                    runner_up = loser if loser > runner_up else runner_up
+                    second = loser if loser > second else second
                     place = k if value > high else place
                     high = value if value > high else high
-                if n_listed < n_classes and other >= high:
-                    # Not the second of the classes left, but no less: it may only grow.
-                    place, high, runner_up = NOT_LISTED, other, other
-                rest[n, m] = other
-                best[n, m], highest[n, m], second[n, m] = place, high, runner_up
-                p_true[m, n] = row[labels[n]]
-            for k in range(n_listed):
-                kept[classes[n, k]] = ~kept.dtype.type(0)
+                if partial and rest[n, m] >= high:
+                    # What is second then is not known, but no higher than this.
+                    place, high, second = NOT_LISTED, np.float64(rest[n, m]), rest[n, m]
+                best[n, m] = place
+                highest[n, m] = math.ceil(high * GRADES)
+                seconds[n, m] = math.ceil(second * GRADES)
+                p_true[m, n] = probs[m, n, labels[n]]
+            if partial:
+                for k in range(n_listed):
+                    kept[classes[n, k]] = ~kept.dtype.type(0)
     return largest
 
 

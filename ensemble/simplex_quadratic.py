@@ -25,32 +25,12 @@ def simplex_quadratic_optimum(
     `start` is on the simplex. Never worse than `start` but for rounding, also where rounding ends
     the search early. All float64, C-contiguous.
     """
-    # On a unit diagonal: u = scale v, so that the ridge means the same for every member.
     size = start.size
     unit = np.empty((size, size))
     ones = np.empty(size)
     value = np.empty(size)
     linear = np.empty(size)
-    for i in range(size):
-        ones[i] = 1.0 / np.sqrt(hessian[i, i])
-        value[i] = start[i] / ones[i]
-    for i in range(size):
-        for j in range(size):
-            unit[i, j] = hessian[i, j] * ones[i] * ones[j]
-        unit[i, i] += RIDGE * size
-        linear[i] = gradient[i] * ones[i] - _dot(unit[i], value)
-    _optimum(unit, linear, ones, value)
-    total = _dot(ones, value)
-    for i in range(size):
-        value[i] *= ones[i] / total
-    return value
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _optimum(unit: np.ndarray, linear: np.ndarray, ones: np.ndarray, value: np.ndarray) -> None:
-    """value = argmin over u >= 0 with ones'u = 1 of u'unit u / 2 + linear'u, searched from `value`
-    on."""
-    size = value.size
+    _on_unit_diagonal(hessian, gradient, start, unit, ones, linear, value)
     working = np.ones(size, np.bool_)
     solution = np.empty(size)
     slope = np.empty(size)
@@ -70,6 +50,33 @@ def _optimum(unit: np.ndarray, linear: np.ndarray, ones: np.ndarray, value: np.n
         if entering < 0:
             break
         working[entering] = True
+    total = _dot(ones, value)
+    for i in range(size):
+        value[i] *= ones[i] / total
+    return value
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _on_unit_diagonal(
+    hessian: np.ndarray,
+    gradient: np.ndarray,
+    start: np.ndarray,
+    unit: np.ndarray,
+    ones: np.ndarray,
+    linear: np.ndarray,
+    value: np.ndarray,
+) -> None:
+    """The same question about u = scale v: u'unit u / 2 + linear'u over u >= 0 with ones'u = 1,
+    from u = `value` on; so that the ridge means the same for every member."""
+    size = start.size
+    for i in range(size):
+        ones[i] = 1.0 / np.sqrt(hessian[i, i])
+        value[i] = start[i] / ones[i]
+    for i in range(size):
+        for j in range(size):
+            unit[i, j] = hessian[i, j] * ones[i] * ones[j]
+        unit[i, i] += RIDGE * size
+        linear[i] = gradient[i] * ones[i] - _dot(unit[i], value)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -197,7 +197,7 @@ def blend(
     from tuner.blend_command import BlendRequest, blend_gathered, blend_run_request
     from tuner.summary import print_blend, print_gathered
 
-    given = {
+    given: dict[str, Any] = {
         "labels": labels,
         "test": tuple(test or ()),
         "id_column": id_column,

@@ -293,5 +293,5 @@ def test_rules_of_test_images_are_applied_with_the_trust_that_was_found(blend: B
 
 def test_rules_that_were_never_judged_are_not_applied(blend: Blend) -> None:
     rules = overrides(made_library(rows=20), right=1.0)
-    with pytest.raises(BlendError, match="fitted without rules.*fit it again with them"):
+    with pytest.raises(BlendError, match=r"fitted without rules.*fit it again with them"):
         blend.predict(unlabelled(), rules)

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from ensemble.bags import NOBODY
 from ensemble.decision_bag import read
 from ensemble.kernels import readable
-from ensemble.kernels_decisions import Rows, add_member, decisions_alone, find_flips
+from ensemble.kernels_decisions import (
+    Rows,
+    add_member,
+    bring_up,
+    decide_whole,
+    decisions_alone,
+    find_flips,
+    open_rows,
+    start_rows,
+)
 from ensemble.kernels_read import Members
 from tests.ensemble.made import member_probabilities
 
@@ -37,15 +46,27 @@ class State:
 
     def add(self, member: int) -> None:
         self.size += 1
-        add_member(member, self.size, self.of, self.rows)
+        if self.size == 1:
+            start_rows(self.rows)
+        stale = np.empty(len(self.rows.top), np.int32)
+        found = add_member(member, self.size, self.of, self.rows, stale)
+        bring_up(stale[:found], self.size, self.of, self.rows)
+
+    def opened(self, removed: int = NOBODY) -> np.ndarray:
+        rows = np.empty(len(self.rows.top), np.int32)
+        found = open_rows(removed, self.of, self.rows, rows)
+        bring_up(rows[:found], self.size, self.of, self.rows)
+        return rows[: open_rows(removed, self.of, self.rows, rows)]
 
     def decided_with(self, members: np.ndarray, removed: int = NOBODY) -> np.ndarray:
-        flips = np.empty((10_000, 3), np.int32)
-        members = readable(members)
-        found, _, _ = find_flips(members, removed, self.size, self.of, self.rows, flips)
-        decided = np.tile(self.rows.top, (len(members), 1))
+        flips, unsure = np.empty((10_000, 3), np.int32), np.empty((10_000, 2), np.int32)
+        members, of, rows = readable(members), self.of, self.rows
+        opened = self.opened(removed)
+        found, left, _ = find_flips(opened, members, removed, self.size, of, rows, flips, unsure)
+        found = decide_whole(unsure[:left], members, removed, self.size, of, rows, found, flips)
+        decided = np.tile(rows.top, (len(members), 1))
         for i, n, new in flips[:found]:
-            assert new != self.rows.top[n]
+            assert decided[i, n] == rows.top[n] != new
             decided[i, n] = new
         return decided
 
@@ -138,24 +159,34 @@ def test_an_exchange_decides_as_the_other_members_and_the_new_one(
     )
 
 
-def test_flips_without_room_are_counted() -> None:
-    probs = made(1, 3, "soft")
-    of, _ = read(probs, np.zeros(40, np.int64))
-    state = State(of, [0])
-    counted = []
+def test_what_finds_no_room_is_counted() -> None:
+    of, _ = read(made(1, 40, "coarse"), np.zeros(40, np.int64))
+    state, members = State(of, [0]), readable(np.arange(5))
+    opened = state.opened()
+    counted = set()
     for room in (0, 2, 500):
-        flips = np.full((room, 3), -1, np.int32)
-        found, _, _ = find_flips(readable(np.arange(5)), NOBODY, 1, of, state.rows, flips)
-        counted.append(found)
+        flips, unsure = np.full((room, 3), -1, np.int32), np.full((room, 2), -1, np.int32)
+        found, left, looked_at = find_flips(
+            opened, members, NOBODY, state.size, of, state.rows, flips, unsure
+        )
         assert (flips[:, 0] >= 0).sum() == min(found, room)
-    assert len(set(counted)) == 1
-    assert counted[0] > 2
+        assert (unsure[:, 0] >= 0).sum() == min(left, room)
+        counted.add((found, left, looked_at))
+    ((found, left, looked_at),) = counted
+    assert min(found, left) > 2
+    assert looked_at >= left
+    some = decide_whole(unsure[:left], members, NOBODY, 1, of, state.rows, 0, flips[:1])
+    every = decide_whole(unsure[:left], members, NOBODY, 1, of, state.rows, 0, flips)
+    assert some == every > 1
 
 
-def test_sure_rows_are_never_added_up() -> None:
+def test_sure_rows_are_not_looked_at() -> None:
     probs = np.full((4, 30, 20), 0.01, np.float32)
     probs[:, :, 3] = 0.81
     of, _ = read(readable(probs), np.full(30, 3, np.int64))
     state = State(of, [0, 1])
-    flips = np.empty((10, 3), np.int32)
-    assert find_flips(readable(np.arange(4)), NOBODY, 2, of, state.rows, flips) == (0, 0, 0)
+    flips, unsure = np.empty((10, 3), np.int32), np.empty((10, 2), np.int32)
+    members = readable(np.arange(4))
+    got = find_flips(state.opened(), members, NOBODY, state.size, of, state.rows, flips, unsure)
+    assert got == (0, 0, 0)
+    assert len(state.opened()) == 0

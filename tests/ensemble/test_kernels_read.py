@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble.kernels import readable
-from ensemble.kernels_read import NOT_LISTED, Members, read_members, true_class_bits
+from ensemble.kernels_read import GRADES, NOT_LISTED, Members, read_members, true_class_bits
 from tests.ensemble.made import member_probabilities
 
 
@@ -25,38 +25,40 @@ def test_what_is_read_is_what_numpy_reads(
     probs, labels, _ = member_probabilities(seed, members, rows, classes, zeros=True)
     probs, listed = probs.astype(dtype), min(listed, classes)
     kind = np.dtype(f"u{probs.itemsize}")
-    bits, labels = readable(probs.view(kind)), readable(labels)
+    probs, labels = readable(probs), readable(labels)
     into = Members(
-        bits,
-        np.empty((rows, listed), np.int32),
-        np.empty((rows, members, listed), kind),
-        np.empty((rows, members), np.uint8),
-        np.empty((rows, members), kind),
-        np.empty((rows, members), kind),
-        np.empty((rows, members), kind),
-        np.empty((members, rows), kind),
+        probs=probs,
+        classes=np.empty((rows, listed), np.int32),
+        listed=np.empty((rows, members, listed), dtype),
+        best=np.empty((rows, members), np.uint8),
+        highest=np.empty((rows, members), np.uint8),
+        second=np.empty((rows, members), np.uint8),
+        rest=np.empty((rows, members), dtype),
+        p_true=np.empty((members, rows), dtype),
     )
-    again = np.empty((members, rows), kind)
-    assert read_members(into, labels) == bits.max() == true_class_bits(bits, labels, again)
-    _, chosen, on_list, best, highest, second, rest, p_true = into
+    bits, again = probs.view(kind), np.empty((members, rows), kind)
+    largest = read_members(into, bits, into.rest.view(kind), labels)
+    assert largest == bits.max() == true_class_bits(bits, labels, again)
 
-    np.testing.assert_array_equal(p_true.view(dtype), probs[:, np.arange(rows), labels])
-    np.testing.assert_array_equal(again, p_true)
-    np.testing.assert_array_equal(highest.view(dtype).T, probs.max(axis=2))
-    assert np.all(np.diff(chosen, axis=1) > 0)
+    np.testing.assert_array_equal(into.p_true, probs[:, np.arange(rows), labels])
+    np.testing.assert_array_equal(again.view(dtype), into.p_true)
+    wide = probs.astype(np.float64).transpose(1, 0, 2)
+    np.testing.assert_array_equal(into.highest, np.ceil(wide.max(axis=2) * GRADES))
+    surely = wide.max(axis=2) > into.rest if classes > listed else np.full((rows, members), True)
+    np.testing.assert_array_equal(into.best != NOT_LISTED, surely)
+    place = np.minimum(into.best, listed - 1).astype(np.intp)
+    own = np.take_along_axis(into.classes, place, axis=1)
+    np.testing.assert_array_equal(own[surely], wide.argmax(axis=2)[surely])
+    second = np.sort(wide, axis=2)[:, :, -2] if classes > 1 else np.zeros((rows, members))
+    assert np.all(into.second >= np.ceil(second * GRADES))
+    np.testing.assert_array_equal(into.second[surely], np.ceil(second * GRADES)[surely])
+    assert np.all(np.diff(into.classes, axis=1) > 0)
     peaks = probs.max(axis=0)
-    first = probs.argmax(axis=2).T
-    surely = highest > rest if classes > listed else np.full((rows, members), True)
-    own = np.take_along_axis(chosen, np.minimum(best, listed - 1).astype(np.intp), axis=1)
-    np.testing.assert_array_equal(best != NOT_LISTED, surely)
-    np.testing.assert_array_equal(own[surely], first[surely])
-    two = np.sort(probs, axis=2)[:, :, -2].T if classes > 1 else np.zeros((rows, members), dtype)
-    assert np.all(second.view(dtype) >= two)
-    np.testing.assert_array_equal(second.view(dtype)[surely], two[surely])
     for n in range(rows):
-        outside = np.setdiff1d(np.arange(classes), chosen[n])
-        np.testing.assert_array_equal(on_list.view(dtype)[n], probs[:, n, chosen[n]])
+        chosen = into.classes[n]
+        outside = np.setdiff1d(np.arange(classes), chosen)
+        np.testing.assert_array_equal(into.listed[n], probs[:, n, chosen])
         if len(outside):
-            assert peaks[n, chosen[n]].min() >= peaks[n, outside].max()
+            assert peaks[n, chosen].min() >= peaks[n, outside].max()
         expected = probs[:, n, outside].max(axis=1, initial=0.0)
-        np.testing.assert_array_equal(rest.view(dtype)[n], expected)
+        np.testing.assert_array_equal(into.rest[n], expected)

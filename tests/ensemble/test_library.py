@@ -64,7 +64,7 @@ def test_groups_may_come_by_id_or_by_row() -> None:
     by_id = dict(zip(members["c0"].ids, by_row, strict=True))
     np.testing.assert_array_equal(library_of(members, groups=by_id).groups, by_row)
     np.testing.assert_array_equal(library_of(members, groups=by_row).groups, by_row)
-    with pytest.raises(BlendError, match="none for 1 .first 'image 0.jpg'"):
+    with pytest.raises(BlendError, match=r"none for 1 .first 'image 0.jpg'"):
         library_of(members, groups={k: v for k, v in by_id.items() if k != "image 0.jpg"})
     with pytest.raises(BlendError, match="expected 120 groups"):
         library_of(members, groups=by_row[1:])

@@ -48,7 +48,8 @@ def with_value(key: str, value: object) -> dict[str, Any]:
         ("blend.confidence", 1, "blend.confidence=1: must be less than 1"),
         ("blend.confidence", float("nan"), "blend.confidence=nan: must be a finite number"),
         ("blend.methods", "greedy", "blend.methods=greedy: must be a list, such as [a, b]"),
-        ("blend.methods", [], "blend: methods must name at least one way to combine members, or auto"),
+        ("blend.methods", [],
+         "blend: methods must name at least one way to combine members, or auto"),
         ("blend.methods", ["equal", "gready"],
          "blend.methods.1=gready: must be one of auto, best_single, equal, log_mean, rank_mean,"
          " vote, convex, greedy, bagged, swap, class_mean, stacking; did you mean greedy?"),

@@ -87,8 +87,9 @@ class DecisionBag(Bag):
             seen=ints(n_rows),
         )
         self._which = np.empty(n_rows, np.int32)
-        self._flips = np.empty((max(1024, n_rows // 4), 3), np.int32)
-        self._unsure = np.empty((max(1024, n_rows // 4), 2), np.int32)
+        self._positions = readable(members.astype(np.uintp))
+        self._flips = np.empty((n_rows + len(members), 3), np.int32)
+        self._unsure = np.empty((n_rows // 4 + len(members), 2), np.int32)
         # Pairs of a row and a member that skipping left to do; over all classes.
         self.pairs_looked_at, self.pairs_summed_up = 0, 0
 
@@ -116,7 +117,7 @@ class DecisionBag(Bag):
         return np.array([self._loss(decided) for decided in self._decided(flips)])
 
     def _losses_alone(self) -> NDArray[np.float64]:
-        decided = decisions_alone(self.members, self._of)
+        decided = decisions_alone(self._positions, self._of)
         if self._counts_like(ACCURACY):
             correct = correct_alone(decided, self._labels, self._units)
             return self._sign * (correct / self._units.sum())
@@ -148,27 +149,33 @@ class DecisionBag(Bag):
             yield decided
 
     def _find_flips(self, removed: int) -> NDArray[np.int32]:
-        of, rows, members = self._of, self._rows, self.members
+        of, rows, members, size = self._of, self._rows, self._positions, self.size
         opened = self._which[: open_rows(removed, of, rows, self._which)]
-        bring_up(opened, self.size, of, rows)
+        bring_up(opened, size, of, rows)
         opened = self._which[: open_rows(removed, of, rows, self._which)]
+        found = unsure = 0
         while True:
-            found, unsure, looked_at = find_flips(
-                opened, members, removed, self.size, of, rows, self._flips, self._unsure
+            done, found, unsure, looked_at = find_flips(
+                opened, members, removed, size, of, rows, self._flips, found, self._unsure, unsure
             )
-            if unsure <= len(self._unsure):
-                pairs = self._unsure[:unsure]
-                found = decide_whole(
-                    pairs, members, removed, self.size, of, rows, found, self._flips
-                )
-                if found <= len(self._flips):
-                    break
-                self._flips = np.empty((2 * found, 3), np.int32)
-            else:
-                self._unsure = np.empty((2 * unsure, 2), np.int32)
-        self.pairs_looked_at += looked_at
+            self.pairs_looked_at += looked_at
+            if done == len(opened):
+                break
+            opened = opened[done:]
+            self._flips = _with_room(self._flips, found + len(members))
+            self._unsure = _with_room(self._unsure, unsure + len(members))
         self.pairs_summed_up += unsure
+        self._flips = _with_room(self._flips, found + unsure)
+        pairs = self._unsure[:unsure]
+        found = decide_whole(pairs, members, removed, size, of, rows, self._flips, found)
         return readable(self._flips[:found])
+
+
+def _with_room(array: NDArray[np.int32], wanted: int) -> NDArray[np.int32]:
+    if len(array) >= wanted:
+        return array
+    more = np.empty((2 * wanted - len(array), array.shape[1]), np.int32)
+    return np.concatenate([array, more])
 
 
 def row_units(row_weights: np.ndarray | None, n_rows: int) -> NDArray[np.int64]:

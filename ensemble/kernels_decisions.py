@@ -26,6 +26,7 @@ from ensemble.kernels_read import GRADES, NOT_LISTED, Members
 
 SLACK = 1e-9  # far more than a bound's rounding, far less than what a float32 tells apart
 NO_PLACE = -1
+_GRADE = 1.0 / GRADES  # its rounding is far below SLACK
 
 
 class Rows(NamedTuple):
@@ -82,7 +83,7 @@ def _decide_whole(row: np.ndarray) -> tuple[int, float]:
 
 @compiled()
 def decisions_alone(members: np.ndarray, of: Members) -> np.ndarray:
-    """(m, N) int32: what each of `members` (m,) int64 decides alone."""
+    """(m, N) int32: what each of `members` (m,) uintp decides alone."""
     probs, classes, best = of.probs, of.classes, of.best
     decided = np.empty((members.size, len(classes)), np.int32)
     for n in range(len(classes)):
@@ -138,11 +139,11 @@ def bring_up(stale: np.ndarray, size: int, of: Members, rows: Rows) -> None:
     n_listed, n_classes = classes.shape[1], probs.shape[2]
     complete = n_listed == n_classes
     for j in range(stale.size):
-        n = stale[j]
+        n = np.uintp(stale[j])
         if counted[n] == size:
             continue
         for i in range(counted[n], size):
-            m = order[i]
+            m = np.uintp(order[i])
             for c in range(n_listed):
                 sums[n, c] += listed[n, m, c]
             if not complete:
@@ -161,7 +162,7 @@ def bring_up(stale: np.ndarray, size: int, of: Members, rows: Rows) -> None:
             lead[n] = ahead - (second if complete else max(second, bound[n]))
         else:
             for i in range(seen[n], size):
-                m = order[i]
+                m = np.uintp(order[i])
                 for c in range(n_classes):
                     whole[n, c] = probs[m, n, c] + (whole[n, c] if i > 0 else 0.0)
             seen[n] = size
@@ -193,26 +194,31 @@ def find_flips(
     of: Members,
     rows: Rows,
     flips: np.ndarray,
+    found: int,
     unsure: np.ndarray,
-) -> tuple[int, int, int]:
-    """What changes in the rows `opened`, brought up, where each of `members` (m,) int64 joins the
+    n_unsure: int,
+) -> tuple[int, int, int, int]:
+    """What changes in the rows `opened`, brought up, where each of `members` (m,) uintp joins the
     bag of `size` members, after one copy of `removed` leaves it (-1: nobody leaves, else `size` is
     at least 2).
 
-    Fills `flips` (room, 3) int32 with (position in `members`, row, its new class) wherever that is
-    not `top`, and `unsure` (room, 2) int32 with (position, row) for `decide_whole`. Returns how
-    many flips and how many unsure there are, the first `room` of each written, and how many pairs
-    of row and member had to be looked at."""
+    Appends to the `found` of `flips` (room, 3) int32: position in `members`, row, and its new
+    class, wherever that is not `top`; and to the `n_unsure` of `unsure` (room, 2) int32: position
+    and row, for `decide_whole`. Stops before a row for which there may be no room. Returns how
+    many rows are done, how many flips and how many unsure there are, and how many pairs of row and
+    member had to be looked at."""
     probs, classes, listed, best, highest, seconds, rest, _ = of
     order, all_sums, bound, _, top, places, lead, most, whole, seen = rows
     n_listed, n_classes = classes.shape[1], probs.shape[2]
     complete = n_listed == n_classes
-    found = n_unsure = looked_at = 0
+    looked_at = 0
     sums, total = np.empty(n_listed), np.empty(n_classes)
     least = np.empty(NOT_LISTED + 1, np.int64)
-    picked, of_leader = np.empty(members.size, np.int64), np.empty(members.size)
+    picked, of_leader = np.empty(members.size, np.uintp), np.empty(members.size)
     for j in range(opened.size):
-        n = opened[j]
+        if min(len(flips) - found, len(unsure) - n_unsure) < members.size:
+            return j, found, n_unsure, looked_at
+        n = np.uintp(opened[j])  # unsigned: numba asks of no index whether it is negative
         # 1. The leader without `removed`, its margin, and how far each listed class is behind.
         k, leader, margin = int(places[n]), int(top[n]), lead[n]
         others = -np.inf if complete else bound[n]
@@ -246,11 +252,12 @@ def find_flips(
         ahead = sums[k] if k != NO_PLACE else total[leader]
         for c in range(n_listed):  # what a member must give to each class, in grades
             least[c] = math.floor((ahead - sums[c] - SLACK) * GRADES)
-        least[NOT_LISTED] = least_second = math.floor((margin - SLACK) * GRADES)
+        least_second = math.floor((min(margin, 2.0) - SLACK) * GRADES)  # inf with one class
+        least[NOT_LISTED] = least_second
         # 2. Members that may change the decision. No branches: they cannot be predicted.
         near = margin <= SLACK
-        closable = n_picked = 0
-        for i in range(members.size):
+        closable, n_picked = np.int64(0), 0
+        for i in range(np.uintp(members.size)):
             m = members[i]
             place, high = best[n, m], np.int64(highest[n, m])
             rival = place != k
@@ -266,7 +273,7 @@ def find_flips(
         # 4. The decision, of two classes if no third can reach them, else of the list.
         for i in range(n_picked):
             m = members[picked[i]]
-            place, third = best[n, m], seconds[n, m] / GRADES
+            place, third = best[n, m], seconds[n, m] * _GRADE
             old, new, rival = ahead + of_leader[i], -np.inf, leader
             if place != NOT_LISTED:
                 new, rival = sums[place] + listed[n, m, place], int(classes[n, place])
@@ -279,14 +286,11 @@ def find_flips(
                     most_of_list = value if value > most_of_list else most_of_list
                 decided = int(classes[n, at])
                 if not by_list or most_of_list <= others + rest[n, m] + SLACK:
-                    if n_unsure < len(unsure):
-                        unsure[n_unsure, 0], unsure[n_unsure, 1] = picked[i], n
+                    unsure[n_unsure, 0], unsure[n_unsure, 1] = picked[i], n
                     n_unsure += 1
                     continue
-            if decided != top[n]:
-                if found < len(flips):
-                    flips[found, 0], flips[found, 1], flips[found, 2] = picked[i], n, decided
-                found += 1
+            flips[found, 0], flips[found, 1], flips[found, 2] = picked[i], n, decided
+            found += decided != top[n]
         # 5. With `removed` gone, those that were not looked at may still leave another on top.
         if leader == top[n]:
             most[n] = closable / GRADES
@@ -296,10 +300,9 @@ def find_flips(
                 if at < n_picked and picked[at] == i:
                     at += 1
                     continue
-                if found < len(flips):
-                    flips[found, 0], flips[found, 1], flips[found, 2] = i, n, leader
+                flips[found, 0], flips[found, 1], flips[found, 2] = i, n, leader
                 found += 1
-    return found, n_unsure, looked_at
+    return opened.size, found, n_unsure, looked_at
 
 
 @compiled()
@@ -310,17 +313,17 @@ def decide_whole(
     size: int,
     of: Members,
     rows: Rows,
-    found: int,
     flips: np.ndarray,
+    found: int,
 ) -> int:
-    """Decide over all classes for the pairs `unsure` (u, 2), and append to the `found` flips.
-    Returns how many there are then, the first `room` written."""
+    """Decide over all classes for the pairs `unsure` (u, 2), and append to the `found` flips, which
+    must have room for all. Returns how many there are then."""
     probs = of.probs
     order, _, _, _, top, _, _, _, whole, seen = rows
     n_classes = probs.shape[2]
     total = np.empty(n_classes)
     for j in range(len(unsure)):
-        m, n = members[unsure[j, 0]], unsure[j, 1]
+        m, n = members[unsure[j, 0]], np.uintp(unsure[j, 1])
         for i in range(seen[n], size):
             for c in range(n_classes):
                 whole[n, c] = probs[order[i], n, c] + (whole[n, c] if i > 0 else 0.0)
@@ -332,8 +335,6 @@ def decide_whole(
             for c in range(n_classes):
                 total[c] = whole[n, c] + probs[m, n, c]
         decided = _first(total)
-        if decided != top[n]:
-            if found < len(flips):
-                flips[found, 0], flips[found, 1], flips[found, 2] = unsure[j, 0], n, decided
-            found += 1
+        flips[found, 0], flips[found, 1], flips[found, 2] = unsure[j, 0], n, decided
+        found += decided != top[n]
     return found

@@ -109,34 +109,41 @@ def read_members(into: Members, bits: np.ndarray, rest_bits: np.ndarray, labels:
         for m in range(1, n_members):
             _raise_to(peaks, bits[m, start:end].reshape(-1))
         largest = _highest(peaks, largest)
-        for n in range(start, end):
-            at = (n - start) * n_classes
+        for n in range(np.uintp(start), np.uintp(end)):  # unsigned: no index below 0 to ask for
             if partial:
+                at = (np.int64(n) - start) * n_classes
                 _choose_classes(peaks[at : at + n_classes], classes[n], values)
                 for k in range(n_listed):
                     kept[classes[n, k]] = 0
             else:
                 for k in range(n_listed):
                     classes[n, k] = k
-            for m in range(n_members):
-                rest[n, m] = 0.0
+            label = np.uintp(labels[n])
+            for m in range(np.uintp(n_members)):
+                other = np.float64(0.0)
                 if partial:
                     rest_bits[n, m] = _highest_kept(bits[m, n], kept)
-                place, high, second = 0, -1.0, np.float64(rest[n, m])
-                for k in range(n_listed):
-                    value = probs[m, n, classes[n, k]]
-                    listed[n, m, k] = value
+                    other = np.float64(rest[n, m])
+                    for k in range(n_listed):
+                        listed[n, m, k] = probs[m, n, np.uintp(classes[n, k])]
+                else:
+                    rest[n, m] = 0.0
+                    for k in range(n_listed):
+                        listed[n, m, k] = probs[m, n, k]
+                place, high, second = 0, np.float64(listed[n, m, 0]), other
+                for k in range(1, n_listed):
+                    value = np.float64(listed[n, m, k])
                     loser = high if value > high else value
                     second = loser if loser > second else second
                     place = k if value > high else place
                     high = value if value > high else high
-                if partial and rest[n, m] >= high:
+                if partial and other >= high:
                     # What is second then is not known, but no higher than this.
-                    place, high, second = NOT_LISTED, np.float64(rest[n, m]), rest[n, m]
+                    place, high, second = NOT_LISTED, other, other
                 best[n, m] = place
                 highest[n, m] = math.ceil(high * GRADES)
                 seconds[n, m] = math.ceil(second * GRADES)
-                p_true[m, n] = probs[m, n, labels[n]]
+                p_true[m, n] = probs[m, n, label]
             if partial:
                 for k in range(n_listed):
                     kept[classes[n, k]] = ~kept.dtype.type(0)

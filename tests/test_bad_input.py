@@ -107,7 +107,10 @@ def test_a_run_directory_that_is_none(foldblend: Command, tmp_path: Path, verb: 
         "search": ["search", "--resume", tmp_path],
     }[verb]
     message = foldblend(*arguments).one_line_error()
-    assert message.startswith(f"{tmp_path}: not a run directory (it has no run.yaml)")
+    if verb == "blend":  # which takes files of other programs as well
+        assert message.startswith(f"{tmp_path}: no OOF predictions: expected a run directory")
+    else:
+        assert message.startswith(f"{tmp_path}: not a run directory (it has no run.yaml)")
 
 
 def test_an_out_of_fold_file_with_a_duplicate_id(

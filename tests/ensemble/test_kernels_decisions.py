@@ -60,10 +60,13 @@ class State:
 
     def decided_with(self, members: np.ndarray, removed: int = NOBODY) -> np.ndarray:
         flips, unsure = np.empty((10_000, 3), np.int32), np.empty((10_000, 2), np.int32)
-        members, of, rows = readable(members), self.of, self.rows
+        members, of, rows, size = readable(members.astype(np.uintp)), self.of, self.rows, self.size
         opened = self.opened(removed)
-        found, left, _ = find_flips(opened, members, removed, self.size, of, rows, flips, unsure)
-        found = decide_whole(unsure[:left], members, removed, self.size, of, rows, found, flips)
+        done, found, left, _ = find_flips(
+            opened, members, removed, size, of, rows, flips, 0, unsure, 0
+        )
+        assert done == len(opened)
+        found = decide_whole(unsure[:left], members, removed, size, of, rows, flips, found)
         decided = np.tile(rows.top, (len(members), 1))
         for i, n, new in flips[:found]:
             assert decided[i, n] == rows.top[n] != new
@@ -97,7 +100,7 @@ def test_members_alone_decide_by_their_first_highest_class(
 ) -> None:
     probs = made(seed, classes, kind)
     of, _ = read(probs, np.zeros(40, np.int64))
-    members = readable(np.array([3, 0, 4]))
+    members = readable(np.array([3, 0, 4], np.uintp))
     got = decisions_alone(members, of)
     np.testing.assert_array_equal(got, probs[[3, 0, 4]].argmax(axis=2))
 
@@ -159,25 +162,28 @@ def test_an_exchange_decides_as_the_other_members_and_the_new_one(
     )
 
 
-def test_what_finds_no_room_is_counted() -> None:
+def test_it_stops_before_there_is_no_room_and_goes_on() -> None:
     of, _ = read(made(1, 40, "coarse"), np.zeros(40, np.int64))
-    state, members = State(of, [0]), readable(np.arange(5))
+    state, members = State(of, [0]), readable(np.arange(5, dtype=np.uintp))
     opened = state.opened()
-    counted = set()
-    for room in (0, 2, 500):
-        flips, unsure = np.full((room, 3), -1, np.int32), np.full((room, 2), -1, np.int32)
-        found, left, looked_at = find_flips(
-            opened, members, NOBODY, state.size, of, state.rows, flips, unsure
-        )
-        assert (flips[:, 0] >= 0).sum() == min(found, room)
-        assert (unsure[:, 0] >= 0).sum() == min(left, room)
-        counted.add((found, left, looked_at))
-    ((found, left, looked_at),) = counted
-    assert min(found, left) > 2
-    assert looked_at >= left
-    some = decide_whole(unsure[:left], members, NOBODY, 1, of, state.rows, 0, flips[:1])
-    every = decide_whole(unsure[:left], members, NOBODY, 1, of, state.rows, 0, flips)
-    assert some == every > 1
+    flips, unsure = np.full((300, 3), -1, np.int32), np.full((300, 2), -1, np.int32)
+
+    def find(rows: np.ndarray, room: int, found: int, left: int) -> tuple[int, int, int, int]:
+        some = flips[:room], found, unsure[:room], left
+        return find_flips(rows, members, NOBODY, 1, of, state.rows, *some)
+
+    whole = find(opened, 300, 0, 0)
+    assert whole[0] == len(opened)
+    assert min(whole[1:3]) > 10
+    at_once = flips[: whole[1]].copy(), unsure[: whole[2]].copy()
+    done = found = left = looked_at = 0
+    while done < len(opened):
+        new, found, left, looked = find(opened[done:], max(found, left) + 5, found, left)
+        assert new > 0
+        done, looked_at = done + new, looked_at + looked
+    assert (done, found, left, looked_at) == whole
+    np.testing.assert_array_equal(flips[:found], at_once[0])
+    np.testing.assert_array_equal(unsure[:left], at_once[1])
 
 
 def test_sure_rows_are_not_looked_at() -> None:
@@ -186,7 +192,9 @@ def test_sure_rows_are_not_looked_at() -> None:
     of, _ = read(readable(probs), np.full(30, 3, np.int64))
     state = State(of, [0, 1])
     flips, unsure = np.empty((10, 3), np.int32), np.empty((10, 2), np.int32)
-    members = readable(np.arange(4))
-    got = find_flips(state.opened(), members, NOBODY, state.size, of, state.rows, flips, unsure)
-    assert got == (0, 0, 0)
+    members = readable(np.arange(4, dtype=np.uintp))
+    got = find_flips(
+        np.arange(30, dtype=np.int32), members, NOBODY, 2, of, state.rows, flips, 0, unsure, 0
+    )
+    assert got == (30, 0, 0, 0)
     assert len(state.opened()) == 0

@@ -8,6 +8,7 @@ import numpy as np
 
 from ensemble.blend import BlendSettings
 from ensemble.blend_value import Blend, write_blend
+from ensemble.combine import Combination
 from ensemble.run import blend_run
 from search_spaces.config import Configuration
 from tests.trainables.tiny_run import TinyRun, changed
@@ -46,12 +47,12 @@ def blend_tiny_run(run: TinyRun) -> BlendedRun:
         for fold in range(3):
             run.finish(run.task(fold, member))
     settings = BlendSettings(bootstrap=0, methods=("equal",))
-    blend = blend_run(run.paths.root, settings, n_folds=3)
+    blend = blend_run(run.paths.root, settings, n_folds=3).blend
     by_id = {one.config_id: one for one in blend.members}
     weighed = tuple(
         replace(by_id[member.config_id], weight=weight, temperature=temperature)
         for member, weight, temperature in zip(members, WEIGHTS, TEMPERATURES, strict=True)
     )
-    blend = replace(blend, members=weighed)
+    blend = replace(blend, members=weighed, combination=Combination("mean", np.array(WEIGHTS)))
     write_blend(run.paths.blend, blend)
     return BlendedRun(run, blend, members)

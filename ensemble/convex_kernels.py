@@ -9,9 +9,9 @@ use and cached.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from ensemble.kernels import compiled, inlined
 from ensemble.metrics import LOG_LOSS_FLOOR
 
 BLOCK_ROWS = 2048  # 16 KiB of float64: the rows' sums or coefficients stay in the first cache
@@ -21,13 +21,18 @@ PRODUCT_ROWS = 256  # a hundred members' rows fill 200 KiB of the second cache
 _FLOOR = LOG_LOSS_FLOOR
 
 
-@njit(cache=True, nogil=True)
+@inlined()
 def _floored(value: float) -> float:
     wide = np.float64(value)
     return _FLOOR if wide < _FLOOR else wide
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})
+@compiled(
+    fastmath=(
+        "contract",
+        "reassoc",
+    )
+)
 def slopes_of_blend(
     p_true: np.ndarray, members: np.ndarray, weights: np.ndarray, shares: np.ndarray
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -56,7 +61,7 @@ def slopes_of_blend(
     return inverse, sums
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@inlined(fastmath=("contract",))
 def _blend(
     p_true: np.ndarray, members: np.ndarray, weights: np.ndarray, start: int, blend: np.ndarray
 ) -> None:
@@ -80,7 +85,12 @@ def _blend(
             blend[n] += wa * _floored(a[n])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})
+@compiled(
+    fastmath=(
+        "contract",
+        "reassoc",
+    )
+)
 def products_over_rows(
     p_true: np.ndarray, members: np.ndarray, roots: np.ndarray, inverse: np.ndarray, stride: int
 ) -> NDArray[np.float64]:
@@ -111,7 +121,7 @@ def products_over_rows(
     return products[:n_members, :n_members].copy()
 
 
-@njit(cache=True, nogil=True)
+@inlined()
 def _scale(row: np.ndarray, factors: np.ndarray, stride: int, into: np.ndarray) -> None:
     if stride == 1:  # neighbours: several at once
         for n in range(factors.size):
@@ -121,7 +131,12 @@ def _scale(row: np.ndarray, factors: np.ndarray, stride: int, into: np.ndarray) 
             into[n] = factors[n] * _floored(row[n * stride])
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+@inlined(
+    fastmath=(
+        "contract",
+        "reassoc",
+    )
+)
 def _add_tile(block: np.ndarray, i: int, j: int, size: int, products: np.ndarray) -> None:
     a, b, c, d = block[i, :size], block[i + 1, :size], block[i + 2, :size], block[i + 3, :size]
     x, y = block[j, :size], block[j + 1, :size]
@@ -145,7 +160,7 @@ def _add_tile(block: np.ndarray, i: int, j: int, size: int, products: np.ndarray
     products[i + 3, j + 1] += dy
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def active_set(weights: np.ndarray, gradient: np.ndarray, least_new: int) -> NDArray[np.int64]:
     """(k,) int64, ascending: members with weight, and the outsiders that promise most, of which
     there may be as many as members with weight, or `least_new`. `weights`, `gradient`: (M,)."""

@@ -8,14 +8,15 @@ plain loops: numba takes seconds to compile whole-array expressions.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from ensemble.kernels import compiled, inlined
 
 RIDGE = 1e-12  # of a unit diagonal: members may be copies of one another
 TINY = 1e-14
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def simplex_quadratic_optimum(
     hessian: np.ndarray, gradient: np.ndarray, start: np.ndarray
 ) -> NDArray[np.float64]:
@@ -56,7 +57,7 @@ def simplex_quadratic_optimum(
     return value
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined()
 def _on_unit_diagonal(
     hessian: np.ndarray,
     gradient: np.ndarray,
@@ -79,7 +80,7 @@ def _on_unit_diagonal(
         linear[i] = gradient[i] * ones[i] - _dot(unit[i], value)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined()
 def _towards(
     unit: np.ndarray,
     linear: np.ndarray,
@@ -113,7 +114,7 @@ def _towards(
             value[i] = 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined()
 def _entering(slope: np.ndarray, working: np.ndarray) -> int:
     """The member outside `working` that would lower the objective most, -1 where none would."""
     level = 0.0
@@ -132,7 +133,7 @@ def _entering(slope: np.ndarray, working: np.ndarray) -> int:
     return best
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined()
 def _minimum(
     unit: np.ndarray,
     linear: np.ndarray,
@@ -170,7 +171,12 @@ def _minimum(
         solution[at[i]] = free[i] - level * pull[i]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})
+@inlined(
+    fastmath=(
+        "contract",
+        "reassoc",
+    )
+)
 def _dot(a: np.ndarray, b: np.ndarray) -> float:
     total = 0.0
     for i in range(a.size):
@@ -178,7 +184,7 @@ def _dot(a: np.ndarray, b: np.ndarray) -> float:
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined()
 def _quadratic(unit: np.ndarray, linear: np.ndarray, value: np.ndarray) -> float:
     total = 0.0
     for i in range(value.size):
@@ -186,7 +192,7 @@ def _quadratic(unit: np.ndarray, linear: np.ndarray, value: np.ndarray) -> float
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined()
 def _cholesky(factor: np.ndarray) -> None:
     """The lower factor of the matrix whose lower half is `factor`, in place. A pivot that rounding
     took is as small as the ridge."""
@@ -198,7 +204,7 @@ def _cholesky(factor: np.ndarray) -> None:
         factor[i, i] = np.sqrt(max(rest, RIDGE))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined()
 def _solve(factor: np.ndarray, side: np.ndarray) -> None:
     """side = x with factor factor' x = side."""
     for i in range(side.size):

@@ -15,8 +15,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from ensemble.kernels import compiled, inlined
 
 # An exact 0 or 1 is a rounded logit; its logarithm must stay finite. Small enough that a thousand
 # floored classes take no visible share from the others.
@@ -58,7 +59,7 @@ _E1, _E2, _E3, _E4, _E5, _E6, _E7 = (
 )
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+@inlined(fastmath=("contract",))
 def log_floored(values: np.ndarray, out: np.ndarray) -> None:
     """out = log(max(values, 1e-12)), both (n,) float32, NaN not looked for."""
     for i in range(values.size):
@@ -80,7 +81,13 @@ def log_floored(values: np.ndarray, out: np.ndarray) -> None:
         out[i] = (r - _HALF * square) + z + e * _LN2_HIGH
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+@compiled()
+def log_of(values: np.ndarray, out: np.ndarray) -> None:
+    """`log_floored`, for Python to call."""
+    log_floored(values, out)
+
+
+@inlined(fastmath=("contract",))
 def exp_scaled(logits: np.ndarray, beta: float, out: np.ndarray) -> None:
     """out = exp(beta logits), both (n,) float32, for beta logits <= 0; below 2^-126 it stays
     there."""
@@ -106,7 +113,7 @@ def exp_scaled(logits: np.ndarray, beta: float, out: np.ndarray) -> None:
         out[i] = r * np.int32(np.int32(k + _BIAS) << _EXPONENT_AT).view(np.float32)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+@inlined(fastmath=("contract",))
 def shift_rows(logits: np.ndarray, n_classes: int) -> None:
     """Subtract from each row of `logits` (rows * C,) its maximum, in place."""
     for start in range(0, logits.size, n_classes):
@@ -118,7 +125,12 @@ def shift_rows(logits: np.ndarray, n_classes: int) -> None:
             row[c] -= top
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})
+@inlined(
+    fastmath=(
+        "contract",
+        "reassoc",
+    )
+)
 def _raw_moments(logits: np.ndarray, mass: np.ndarray) -> tuple[float, float, float, float, float]:
     """Mean of the first five powers of `logits` (C,) under `mass` (C,)."""
     s0 = s1 = s2 = s3 = s4 = s5 = _ZERO
@@ -139,7 +151,7 @@ def _raw_moments(logits: np.ndarray, mass: np.ndarray) -> tuple[float, float, fl
     return s1 / total, s2 / total, s3 / total, s4 / total, s5 / total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined()
 def _add_higher_cumulants(
     into: np.ndarray, share: float, m1: float, m2: float, m3: float, m4: float, m5: float
 ) -> None:
@@ -154,7 +166,7 @@ def _add_higher_cumulants(
     into[6] += share * (c5 - 10.0 * c3 * c2)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def cumulant_sums(
     proba: np.ndarray,
     labels: np.ndarray,
@@ -204,7 +216,12 @@ def cumulant_sums(
     return sums
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})
+@inlined(
+    fastmath=(
+        "contract",
+        "reassoc",
+    )
+)
 def _normalise(row: np.ndarray) -> None:
     total = 0.0  # float64: a thousand small probabilities beside one near 1 must not vanish
     for value in row:
@@ -214,7 +231,7 @@ def _normalise(row: np.ndarray) -> None:
         row[c] *= inverse
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def temper_rows(proba: np.ndarray, beta: float, out: np.ndarray) -> None:
     """out = softmax(beta log max(p, 1e-12)), row by row; `out` (N, C) float32 may be `proba`."""
     n_rows, n_classes = proba.shape

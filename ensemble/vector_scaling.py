@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from ensemble.kernels import compiled
 from ensemble.metrics import check_labelled
 from ensemble.row_weights import row_shares
 from ensemble.temperature import fit_temperature
-from ensemble.temperature_kernels import PROBABILITY_FLOOR, exp_scaled, log_floored, shift_rows
+from ensemble.temperature_kernels import PROBABILITY_FLOOR, exp_scaled, log_of, shift_rows
 
 # Scales and biases that differ between classes by about 0.6 are expected: a normal distribution of
 # that width is worth 1 / 0.6^2 rows. A class of many more is fitted as if there were no pull;
@@ -49,7 +49,7 @@ def fit_vector_scaling(
     n_classes = proba.shape[1]
     shares = row_shares(row_weights, len(labels))
     logs = np.empty(proba.shape, dtype=np.float32)
-    log_floored(np.ascontiguousarray(proba, dtype=np.float32).reshape(-1), logs.reshape(-1))
+    log_of(np.ascontiguousarray(proba, dtype=np.float32).reshape(-1), logs.reshape(-1))
     known = labels.astype(np.int64)
     temperature = fit_temperature(proba, labels, row_weights=row_weights)
     pull = l2 * float(shares @ shares)  # the shares sum to 1: this is l2 / N
@@ -96,7 +96,7 @@ def apply_vector_scaling(
     return scaled
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+@compiled(fastmath=("contract",))
 def _loss(
     logs: np.ndarray, labels: np.ndarray, shares: np.ndarray, scale: np.ndarray, bias: np.ndarray
 ) -> tuple[float, NDArray[np.float64]]:

@@ -66,21 +66,35 @@ def reliability(
     label, impossible row weights or less than one bin.
     """
     check_labelled(labels, proba)
-    check_row_weights(row_weights, len(labels))
+    decided = proba.argmax(axis=1)
+    confidence = proba[np.arange(len(labels)), decided]
+    return binned(
+        confidence, decided == labels, bins=bins, adaptive=adaptive, row_weights=row_weights
+    )
+
+
+def binned(
+    confidence: np.ndarray,
+    right: np.ndarray,
+    *,
+    bins: int = BINS,
+    adaptive: bool = False,
+    row_weights: np.ndarray | None = None,
+) -> Reliability:
+    """`reliability` of rows of which no more is known than the `confidence` (N,) in what was
+    decided and whether that was `right` (N,)."""
+    check_row_weights(row_weights, len(confidence))
     if bins < 1:
         raise ValueError(f"expected at least one bin, got {bins}")
-    decided = proba.argmax(axis=1)
-    confidence = proba[np.arange(len(labels)), decided].astype(np.float64)
-    weights = np.ones(len(labels)) if row_weights is None else row_weights.astype(np.float64)
-    bin_of = (
-        _equal_counts(confidence, weights, bins) if adaptive else _equal_width(confidence, bins)
-    )
-    low, high = _extremes(confidence, bin_of, weights, bins) if adaptive else _edges(bins)
+    sure = confidence.astype(np.float64)
+    weights = np.ones(len(sure)) if row_weights is None else row_weights.astype(np.float64)
+    bin_of = _equal_counts(sure, weights, bins) if adaptive else _equal_width(sure, bins)
+    low, high = _extremes(sure, bin_of, weights, bins) if adaptive else _edges(bins)
     count = np.bincount(bin_of, weights=weights, minlength=bins).astype(np.float64)
-    right = np.bincount(bin_of, weights=weights * (decided == labels), minlength=bins)
-    sure = np.bincount(bin_of, weights=weights * confidence, minlength=bins)
+    hits = np.bincount(bin_of, weights=weights * right, minlength=bins)
+    said = np.bincount(bin_of, weights=weights * sure, minlength=bins)
     some = np.where(count > 0, count, np.nan)
-    return Reliability(low, high, sure / some, right / some, count)
+    return Reliability(low, high, said / some, hits / some, count)
 
 
 def _equal_width(confidence: np.ndarray, bins: int) -> NDArray[np.intp]:

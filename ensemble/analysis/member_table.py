@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ensemble.analysis.decisions import Decisions
 from ensemble.analysis.inputs import Analysed, Columns
 from ensemble.analysis.per_class import class_counts
-from ensemble.analysis.reliability_table import calibration_error, reliability_of
+from ensemble.analysis.reliability_table import reliability_of
 from ensemble.metrics import confusion_f1, row_log_loss
 
 
@@ -31,7 +31,7 @@ def members(given: Analysed, decisions: Decisions) -> Columns:
         "log_loss": [float(row_log_loss(of.p_true).mean()) for of in every],
         "accuracy": right.mean(axis=1),
         "macro_f1": [confusion_f1(of.true, of.predicted, of.correct) for of in counts],
-        "ece": [calibration_error(reliability_of(given.labels, of)) for of in every],
+        "ece": [reliability_of(given.labels, of).ece for of in every],
         "only_right": _alone(right),
         "decided_alone": _alone(followed),
     }

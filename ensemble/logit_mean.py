@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.average import check_members, check_weights, in_blocks
-from ensemble.calibration import PROBABILITY_FLOOR
+from ensemble.kernels import readable
+from ensemble.temperature_kernels import PROBABILITY_FLOOR, add_logs
 
 
 def log_mean(probs: np.ndarray, weights: np.ndarray) -> NDArray[np.float64]:
@@ -34,11 +35,14 @@ def log_mean(probs: np.ndarray, weights: np.ndarray) -> NDArray[np.float64]:
 def log_mean_block(members: Sequence[np.ndarray], weights: np.ndarray) -> NDArray[np.float64]:
     """`log_mean` of a few rows, unchecked: `members` are M arrays (b, C)."""
     total = np.zeros(members[0].shape)
+    room = np.empty(total.size, np.float32)
     for proba, weight in zip(members, weights, strict=True):
-        if weight:
-            # float32 is read at its own precision: its logarithm is several times faster.
-            logs = np.log(np.maximum(proba, proba.dtype.type(PROBABILITY_FLOOR)))
-            total += np.multiply(logs, weight, dtype=np.float64)
+        if weight and proba.dtype == np.float32:
+            # At its own precision: several times faster.
+            values = readable(proba).reshape(-1)
+            add_logs(values, float(weight), total.reshape(-1), room)
+        elif weight:
+            total += weight * np.log(np.maximum(proba, PROBABILITY_FLOOR, dtype=np.float64))
     return softmax(total)
 
 

@@ -87,6 +87,15 @@ def log_of(values: np.ndarray, out: np.ndarray) -> None:
     log_floored(values, out)
 
 
+@compiled(fastmath=("contract",))
+def add_logs(values: np.ndarray, weight: float, total: np.ndarray, logs: np.ndarray) -> None:
+    """total += weight log(max(values, 1e-12)), `total` (n,) float64, `values` and the room for
+    their logarithms `logs` (n,) float32."""
+    log_floored(values, logs)
+    for i in range(values.size):
+        total[i] += weight * logs[i]
+
+
 @inlined(fastmath=("contract",))
 def exp_scaled(logits: np.ndarray, beta: float, out: np.ndarray) -> None:
     """out = exp(beta logits), both (n,) float32, for beta logits <= 0; below 2^-126 it stays

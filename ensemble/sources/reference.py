@@ -36,7 +36,26 @@ def make_reference(
         notes.append(f"{labels.where}: labels are numbers, read as positions in {shown(classes)}")
     folds, note = _folds(known, raws, indices, options)
     notes += [note] if note else []
+    notes += _split_groups(known.groups, folds)
     return Reference(labels.where, classes, known.ids, indices, folds), notes
+
+
+def _split_groups(groups: NDArray[np.object_] | None, folds: NDArray[np.int16]) -> list[str]:
+    """A note where rows of one group are held out in different folds: each helps to predict the
+    others, as near-copies in training and test do."""
+    if groups is None:
+        return []
+    folds_of: dict[object, set[int]] = {}
+    for group, fold in zip(groups, folds.tolist(), strict=True):
+        if group is not None:
+            folds_of.setdefault(group, set()).add(fold)
+    split = [group for group, held_out in folds_of.items() if len(held_out) > 1]
+    if not split:
+        return []
+    return [
+        f"{len(split)} of {len(folds_of)} groups lie in several folds (first {split[0]!r}): the "
+        "nested score flatters, as rows of a group help to predict each other"
+    ]
 
 
 def fold_differences(

@@ -59,14 +59,15 @@ class TestRuns:
     def test_a_run_gives_its_complete_members(
         self, tmp_path: Path, made: dict[str, Predictions]
     ) -> None:
-        run = write_run(tmp_path / "run", made, groups=[f"g{i // 2}" for i in range(60)])
+        groups = [f"sender of fold {fold}" for fold in made["c0"].folds]
+        run = write_run(tmp_path / "run", made, groups=groups)
         partial = made["c0"].take(np.flatnonzero(made["c0"].folds == 0))
         where = OofStore(Location.of(run)).fold_location("oof", "c9", 0)
         write_predictions(where, partial, StoreMetadata(CLASSES, "c9", {}, {}, "f00d"))
         got = gather([str(run)])
         same(got, made)
         assert got.groups is not None
-        assert got.groups.tolist() == [f"g{i // 2}" for i in range(60)]
+        assert got.groups.tolist() == groups
         assert got.notes == (f"{run}: 1 of 3 configurations lack folds: left out",)
 
     def test_several_runs_prefix_their_members_and_may_order_classes_and_rows_otherwise(
@@ -261,6 +262,19 @@ class TestFiles:
         assert set(folds.tolist()) == {0, 1, 2}
         assert folds[1] == folds[2]
         assert got.notes == ("no folds given: 3 stratified and grouped folds made here (seed 0)",)
+
+    def test_groups_that_lie_in_several_folds_are_noted(
+        self, tmp_path: Path, made: dict[str, Predictions]
+    ) -> None:
+        frame = label_frame(made["c0"])
+        frame["group"] = [f"g{i // 2}" for i in range(60)]
+        frame.to_csv(tmp_path / "y.csv", index=False)
+        wide(made["c0"]).to_csv(tmp_path / "c0.csv", index=False)
+        got = gather([str(tmp_path / "c0.csv")], GatherOptions(labels=str(tmp_path / "y.csv")))
+        (note,) = got.notes
+        folds = made["c0"].folds
+        split = int(np.sum(folds[::2] != folds[1::2]))
+        assert note.startswith(f"{split} of 30 groups lie in several folds (first 'g")
 
     def test_names_that_collide_get_their_folder(
         self, tmp_path: Path, labels: str, made: dict[str, Predictions]

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from ensemble.analysis.inputs import Progress
 from ensemble.analysis.tables import FOLDER, analyse, write_analysis
-from ensemble.blend import Blend, BlendSettings, Fitted, fit_library
+from ensemble.blend import Blend, Fitted, fit_library
 from ensemble.files import Location
 from ensemble.library import read_library
 from ensemble.metrics import get_metric
@@ -28,6 +28,7 @@ from tuner.analysis import analysed
 from tuner.errors import UserError
 from tuner.finish import blend_settings, blend_stored, require_members, save_ledger
 from tuner.progress import saying
+from tuner.race import PROBE_FOLD
 from tuner.replayed import StoredRun, read_run
 from tuner.run_directory import RunDirectory
 
@@ -51,7 +52,7 @@ class BlendRequest:
         """One run directory, with its own labels, folds and test set."""
         if len(self.sources) != 1 or self.gather != GatherOptions():
             return False
-        return RunDirectory.of(self.sources[0]).run_yaml.exists()
+        return _is_run(self.sources[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +94,7 @@ def blend_gathered(request: BlendRequest, console: Console) -> Blended:
     """Blend members from run directories and files of other programs, and write `blend.json`, the
     nested predictions and the analysis into the request's folder."""
     config = _config(request, BlendConfig())
-    settings = _settings(config)
+    settings = blend_settings(config, seed=0, probe_fold=_probe_fold(request))
     folder = Location.of(request.folder)
     with saying(console) as say:
         say("reading members")
@@ -134,8 +135,14 @@ def _config(request: BlendRequest, base: BlendConfig) -> BlendConfig:
     return validate(BlendConfig, base.model_dump() | dict(request.changes), "blend")
 
 
-def _settings(config: BlendConfig) -> BlendSettings:
-    return blend_settings(config, seed=0, probe_fold=NO_PROBE_FOLD)
+def _probe_fold(request: BlendRequest) -> int:
+    """Members of runs were selected on the probe fold of the run whose folds are used."""
+    of_a_run = request.gather.labels is None and _is_run(request.sources[0])
+    return PROBE_FOLD if of_a_run else NO_PROBE_FOLD
+
+
+def _is_run(source: str) -> bool:
+    return RunDirectory.of(source).run_yaml.exists()
 
 
 def _rules(request: BlendRequest, classes: Sequence[str]) -> Rules | None:

@@ -13,7 +13,9 @@ from ensemble.analysis.tables import TABLES, read_analysis
 from ensemble.blend_value import read_blend
 from ensemble.files import Location
 from ensemble.sources.gather import GatherOptions
+from tests.conftest import MakeTinyImages
 from tests.ensemble.made import member_probabilities
+from tests.tuner.test_finish import tiny_search
 from tuner.blend_command import BlendRequest, blend_gathered
 from tuner.errors import UserError
 
@@ -72,6 +74,27 @@ def test_members_of_other_programs_are_blended_judged_and_analysed(elsewhere: Pa
     assert sorted(nested["id"].to_pylist()) == [f"{row:03}" for row in range(120)]
     for path, _ in blended.written:
         assert Path(path).exists()
+
+
+def test_members_of_several_runs_were_selected_on_a_probe_fold(
+    tiny_images: MakeTinyImages, tmp_path: Path
+) -> None:
+    images = tiny_images(classes=2, per_class=6)
+    for name, rate in (("one", "1e-3"), ("two", "2e-3")):
+        tiny_search(
+            images,
+            str(tmp_path),
+            f"name={name}",
+            f"optimizer.lr={rate}",
+            "search.budget.configurations=1",
+        )
+    runs = (str(tmp_path / "one"), str(tmp_path / "two"))
+    changes = {**QUICK, "methods": ["equal"]}
+    both = BlendRequest(sources=runs, changes=changes, folder=tmp_path / "out")
+    assert not both.is_one_run
+    blend = blend_gathered(both, quiet()).blend
+    assert blend.has_probe_fold
+    assert {one.config_id.partition("/")[0] for one in blend.members} == {"one", "two"}
 
 
 def test_the_submission_has_probabilities_for_log_loss_and_classes_for_accuracy(

@@ -263,19 +263,6 @@ class TestFiles:
         assert folds[1] == folds[2]
         assert got.notes == ("no folds given: 3 stratified and grouped folds made here (seed 0)",)
 
-    def test_groups_that_lie_in_several_folds_are_noted(
-        self, tmp_path: Path, made: dict[str, Predictions]
-    ) -> None:
-        frame = label_frame(made["c0"])
-        frame["group"] = [f"g{i // 2}" for i in range(60)]
-        frame.to_csv(tmp_path / "y.csv", index=False)
-        wide(made["c0"]).to_csv(tmp_path / "c0.csv", index=False)
-        got = gather([str(tmp_path / "c0.csv")], GatherOptions(labels=str(tmp_path / "y.csv")))
-        (note,) = got.notes
-        folds = made["c0"].folds
-        split = int(np.sum(folds[::2] != folds[1::2]))
-        assert note.startswith(f"{split} of 30 groups lie in several folds (first 'g")
-
     def test_names_that_collide_get_their_folder(
         self, tmp_path: Path, labels: str, made: dict[str, Predictions]
     ) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -105,3 +107,13 @@ class TestRowWeights:
     def test_all_zero_is_refused(self) -> None:
         with pytest.raises(BlendError, match="above 0 in some row"):
             row_weights(table("cat", weights=np.array([0.0])))
+
+
+def test_groups_that_lie_in_several_folds_are_noted() -> None:
+    groups = np.array(["a", "a", "b", "b", None, None], dtype=object)
+    labels = table("cat", "dog", "cat", "dog", "cat", "dog", groups=groups)
+    together = replace(labels, folds=np.array([0, 0, 1, 1, 0, 1]))
+    split = replace(labels, folds=np.array([0, 1, 1, 1, 0, 1]))
+    assert make_reference(together, raw(classes=("cat", "dog")), NONE)[1] == []
+    (note,) = make_reference(split, raw(classes=("cat", "dog")), NONE)[1]
+    assert note.startswith("1 of 2 groups lie in several folds (first 'a'): the nested score")

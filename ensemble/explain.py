@@ -55,7 +55,7 @@ def _scores_without(fitter: Fitter, method: str, members: Sequence[int]) -> dict
         fitter.say(f"the blend without each of {len(members)} members: fold {fold} held out")
         _add_fold(fitter, method, frozenset({fold}), parts)
     rows = np.concatenate([fitter.rows_in(frozenset({fold})) for fold in library.fold_names])
-    row_weights = None if library.row_weights is None else library.row_weights[rows]
+    row_weights = library.weights_of(rows)
     return {
         member: joined(found).score(metric, library.labels[rows], row_weights)
         for member, found in parts.items()

@@ -81,6 +81,6 @@ def _applied(fitter: Fitter, honest: Nested, rules: Rules) -> AppliedRules:
         library.labels[touched],
         before.proba,
         fitter.settings.metric,
-        None if library.row_weights is None else library.row_weights[touched],
+        library.weights_of(touched),
     )
     return AppliedRules(rules.source, len(touched), trust)

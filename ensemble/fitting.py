@@ -140,7 +140,7 @@ class Fitter:
                 np.take(column, rows, out=p_true[member], mode="clip")
         else:
             p_true = np.ascontiguousarray(probs[:, np.arange(len(rows)), labels])
-        weights = None if library.row_weights is None else library.row_weights[rows]
+        weights = library.weights_of(rows)
         one = self.settings
         return FitRows(labels, p_true, probs, weights, one.metric, one.greedy_steps, one.l2)
 

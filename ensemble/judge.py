@@ -36,7 +36,7 @@ class Judge:
     def value_without_probe_fold(self, outcome: Outcome) -> float:
         rows = self._outside
         return outcome.take(rows).score(
-            self.metric, self.library.labels[rows], _taken(self.library.row_weights, rows)
+            self.metric, self.library.labels[rows], self.library.weights_of(rows)
         )
 
     def nested_scores(self, blend: Outcome, single: Outcome, config_id: str) -> NestedScores:
@@ -63,7 +63,7 @@ class Judge:
         self, blend: Outcome, single: Outcome, rows: NDArray[np.bool_]
     ) -> tuple[Score, Score, Score]:
         library = self.library
-        labels, row_weights = library.labels[rows], _taken(library.row_weights, rows)
+        labels, row_weights = library.labels[rows], library.weights_of(rows)
         pair = [blend.take(rows), single.take(rows)]
         values = [one.score(self.metric, labels, row_weights) for one in pair]
         values.append(values[0] - values[1])
@@ -76,7 +76,7 @@ class Judge:
             self.metric,
             resamples=self._resamples,
             seed=self.seed,
-            groups=None if library.groups is None else library.groups[rows],
+            groups=library.groups_of(rows),
             row_weights=row_weights,
         )
         resampled = [*drawn, drawn[0] - drawn[1]]
@@ -91,9 +91,3 @@ class Judge:
             )
         interval = percentile_interval(drawn, self.confidence)
         return Score(value, interval.low, interval.high)
-
-
-def _taken(
-    values: NDArray[np.float64] | None, rows: NDArray[np.bool_]
-) -> NDArray[np.float64] | None:
-    return None if values is None else values[rows]

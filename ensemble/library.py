@@ -63,6 +63,14 @@ class Library:
     def n_classes(self) -> int:
         return len(self.classes)
 
+    def weights_of(self, rows: NDArray[np.generic]) -> NDArray[np.float64] | None:
+        """The row weights of the given rows (indices or a mask), None where all are equal."""
+        return None if self.row_weights is None else self.row_weights[rows]
+
+    def groups_of(self, rows: NDArray[np.generic]) -> NDArray[np.object_] | None:
+        """The groups of the given rows (indices or a mask), None where there are none."""
+        return None if self.groups is None else self.groups[rows]
+
     @cached_property
     def fold_names(self) -> tuple[int, ...]:
         """The folds, ascending."""

@@ -159,8 +159,8 @@ class _Run:
             {name: inner.outcomes[name] for name in self._methods},
             self._metric,
             single=inner.outcomes[SINGLE],
-            groups=None if self._library.groups is None else self._library.groups[inner.rows],
-            row_weights=_taken(self._library.row_weights, inner.rows),
+            groups=self._library.groups_of(inner.rows),
+            row_weights=self._library.weights_of(inner.rows),
             seed=self._seed,
         )
 
@@ -175,7 +175,7 @@ class _Run:
             self._library.labels[rows],
             inner.ruled[method],
             self._metric,
-            _taken(self._library.row_weights, rows),
+            self._library.weights_of(rows),
         )
 
     def _ruled(self, rows: NDArray[np.intp], before: Outcome, trust: float) -> Outcome:
@@ -225,9 +225,3 @@ def last(stages: Mapping[str, Outcome]) -> Outcome:
 def _proba(outcome: Outcome) -> NDArray[np.float32]:
     assert outcome.proba is not None
     return outcome.proba.astype(np.float32, copy=False)
-
-
-def _taken(
-    values: NDArray[np.float64] | None, rows: NDArray[np.intp]
-) -> NDArray[np.float64] | None:
-    return None if values is None else values[rows]

@@ -104,7 +104,7 @@ def references(tree: Mapping[str, Any]) -> dict[str, str]:
     return {
         f"{group}.{name}": match[1]
         for group in CONFIGURATION_GROUPS
-        for name, value in tree[group].items()
+        for name, value in tree.get(group, {}).items()
         if isinstance(value, str) and (match := REFERENCE.fullmatch(value.strip()))
     }
 

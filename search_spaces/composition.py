@@ -144,7 +144,7 @@ def read_composition(raw: Mapping[str, Any]) -> tuple[Composition, dict[str, Any
     fixed: dict[str, Any] = {}
     dimensions: dict[str, Dimension] = {}
     for group in CONFIGURATION_GROUPS:
-        for name, value in tree[group].items():
+        for name, value in tree.get(group, {}).items():
             key = f"{group}.{name}"
             dimension = parse_sweep(key, value) if isinstance(value, str) else None
             if dimension is None:

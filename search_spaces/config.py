@@ -1,21 +1,54 @@
 """The typed configuration: what a run is told, checked once and frozen.
 
-`RunConfig` is fixed for a whole run (data, folds, search, blend). `Configuration` is one point of
-the search space: a backbone with every hyper-parameter. Both come out of `compose.py`.
+`RunConfig` is fixed for a whole run (data, folds, search, blend). `Configuration` (`recipe.py`) is
+one point of the search space: a backbone with every hyper-parameter. Both come out of `compose.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from difflib import get_close_matches
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-PositiveInt = Annotated[int, Field(ge=1)]
+from search_spaces.augmentation import (
+    AugmentConfig,
+    AveragingConfig,
+    PreprocessConfig,
+    TtaConfig,
+)
+from search_spaces.frozen import Frozen, PositiveInt, Probability
+from search_spaces.recipe import (
+    BackboneConfig,
+    Configuration,
+    LossConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "BLEND_METRICS",
+    "CONFIGURATION_GROUPS",
+    "RUN_KEYS",
+    "AugmentConfig",
+    "AveragingConfig",
+    "BackboneConfig",
+    "BlendConfig",
+    "Configuration",
+    "DataConfig",
+    "LossConfig",
+    "OptimizerConfig",
+    "PreprocessConfig",
+    "ResourcesConfig",
+    "RunConfig",
+    "ScheduleConfig",
+    "SearchConfig",
+    "TrainConfig",
+    "TtaConfig",
+]
+
 FolderName = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=100)]
 MetricName = Literal["log_loss", "accuracy", "macro_f1"]
 BLEND_METRICS = (
@@ -46,102 +79,6 @@ BlendMethodName = Literal[
 ]
 
 
-class Frozen(BaseModel):
-    """A value: immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=False,
-        allow_inf_nan=False,
-        coerce_numbers_to_str=True,  # YAML and Hydra read `name: 2024` as a number
-    )
-
-
-# --- one configuration: what may be searched ---------------------------------------------------
-
-
-class BackboneConfig(Frozen):
-    """A timm model. `name` may be a hub id (`hf_hub:owner/model`); `weights` a local checkpoint
-    (.safetensors or .pth of tensors) that is loaded instead of the hub's."""
-
-    name: str
-    pretrained: bool = False
-    weights: str | None = None
-    drop_rate: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    drop_path_rate: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-
-
-class AugmentConfig(Frozen):
-    """Random changes of training images (albumentations). Angles in degrees; `shift` and `zoom`
-    as fractions of the side; the flips, `erase` and `affine` are probabilities per image."""
-
-    name: str
-    horizontal_flip: Probability = 0.0
-    vertical_flip: Probability = 0.0
-    affine: Probability = 1.0
-    rotate_degrees: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
-    shift: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    zoom: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    brightness: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
-    contrast: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
-    erase: Probability = 0.0
-
-
-class LossConfig(Frozen):
-    """`focal_gamma` only acts on `focal` (Lin et al. 2017, arXiv:1708.02002)."""
-
-    name: Literal["cross_entropy", "focal"]
-    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    focal_gamma: Annotated[float, Field(ge=0.0, le=10.0)] = 2.0
-
-
-class OptimizerConfig(Frozen):
-    """`name` as timm's optimizer factory knows it."""
-
-    name: str
-    lr: Annotated[float, Field(gt=0.0, le=10.0)]
-    weight_decay: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
-
-
-class ScheduleConfig(Frozen):
-    """Learning rate over the epochs: linear warm-up, then cosine down to `final_fraction * lr`."""
-
-    name: Literal["cosine", "constant"]
-    warmup_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
-    final_fraction: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01
-
-
-class TrainConfig(Frozen):
-    """`image_size` in pixels (square); `clip_grad` as a gradient norm, 0 for none; `keep: best`
-    chooses the epoch on the validation fold and so makes its out-of-fold rows optimistic."""
-
-    epochs: PositiveInt
-    batch_size: PositiveInt
-    image_size: Annotated[int, Field(ge=8, le=4096)]
-    clip_grad: Annotated[float, Field(ge=0.0)] = 1.0
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    keep: Literal["last", "best"] = "last"
-
-
-class Configuration(Frozen):
-    """One point of the search space: a backbone and every hyper-parameter."""
-
-    backbone: BackboneConfig
-    augment: AugmentConfig
-    loss: LossConfig
-    optimizer: OptimizerConfig
-    schedule: ScheduleConfig
-    train: TrainConfig
-
-    @property
-    def config_id(self) -> str:
-        """A short stable hash of every value. It starts with a letter so that no Parquet reader
-        takes the folder name `config_id=…` for a number."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return "c" + hashlib.sha256(text.encode()).hexdigest()[:9]
-
-
 # --- the run: fixed for all configurations -----------------------------------------------------
 
 
@@ -152,6 +89,12 @@ class DataConfig(Frozen):
     csv      `path` is a table with an image name and a label a row, the images in `images`
     parquet  the same as a Parquet table
     digits   scikit-learn's handwritten digits, written out as PNG
+
+    cache_size  side in pixels of the decoded images; null is the largest image size of the search,
+                with a margin where training crops
+    cache_gb    bound on all decoded images in `cache_dir`; null is half of the free disk. What does
+                not fit is decoded on the fly
+    workers     processes that prepare batches; null measures at the start of a fold run
     """
 
     source: Literal["folder", "csv", "parquet", "digits"]
@@ -165,7 +108,9 @@ class DataConfig(Frozen):
     sample_submission: str | None = None
     on_bad_image: Literal["error", "drop"] = "error"
     cache_dir: str | None = None
-    workers: Annotated[int, Field(ge=0)] = 0
+    cache_size: Annotated[int, Field(ge=8, le=4096)] | None = None
+    cache_gb: Annotated[float, Field(ge=0.0)] | None = None
+    workers: Annotated[int, Field(ge=0)] | None = None
 
     @model_validator(mode="after")
     def _has_a_path(self) -> DataConfig:
@@ -303,13 +248,18 @@ class TrackerConfig(Frozen):
 
 
 class RunConfig(Frozen):
-    """Everything that is fixed for a run. `name` is the run's folder under `storage`."""
+    """Everything that is fixed for a run. `name` is the run's folder under `storage`.
+
+    `replay`: a random policy applied to the labelled images once, fixed by (seed, image id), where
+    they are validated: out-of-fold rows then resemble a test set that is as noisy. Identical in
+    every epoch, fold run and configuration. Test images stay as they are."""
 
     name: FolderName
     storage: str = "runs"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     data: DataConfig
     folds: FoldsConfig = FoldsConfig()
+    replay: AugmentConfig = AugmentConfig(name="none", affine=0.0)
     search: SearchConfig
     blend: BlendConfig = BlendConfig()
     tracker: TrackerConfig = TrackerConfig()

@@ -30,8 +30,9 @@ def render(study: Study) -> tuple[RenderableType, ...]:
 
 def run_text(study: Study) -> str:
     """The run's fixed configuration as YAML, keys in the order of the type; keys that are null are
-    left out, but for the budget, where null means no bound."""
+    left out, but for the budget, where null means no bound; of `replay` only what it changes."""
     values = study.run.model_dump(mode="json")
+    values["replay"] = study.run.replay.model_dump(mode="json", exclude_defaults=True)
     values["data"] = {key: value for key, value in values["data"].items() if value is not None}
     text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=96)
     return text.rstrip()

@@ -28,7 +28,10 @@ from search_spaces.validation import validate
 GOLDEN = 0.6180339887
 MOST_SIZES = 64
 IMAGE_SIZE = "train.image_size"
-WHICH_WEIGHTS = ("backbone.name", "backbone.pretrained", "backbone.weights")
+WHICH_WEIGHTS = (
+    *("backbone.name", "backbone.pretrained", "backbone.weights", "backbone.from_run"),
+    *("backbone.second", "backbone.second_weights", "backbone.second_from_run"),
+)
 
 
 @dataclass(frozen=True)

@@ -199,6 +199,11 @@ class Configuration(Frozen):
                 "averaging.snapshots: needs train.keep=last and train.patience=0, the points are "
                 "fixed beforehand"
             )
+        if self.averaging.name == "swa" and self.train.is_optimistic:
+            raise ValueError(
+                "averaging.name=swa: needs train.keep=last and train.patience=0, the average is "
+                "taken at the end"
+            )
         return self
 
     @property

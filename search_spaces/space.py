@@ -20,7 +20,7 @@ from search_spaces import conditions
 from search_spaces.compose import Raw, compose_raw
 from search_spaces.composition import Composition, read_composition
 from search_spaces.conditions import SpaceRow
-from search_spaces.config import BackboneConfig, Configuration, RunConfig
+from search_spaces.config import BackboneConfig, Configuration, PreprocessConfig, RunConfig
 from search_spaces.errors import ConfigError, listing, show
 from search_spaces.grammar import Choice, Dimension, contains, describe, suggest
 from search_spaces.overrides import Request, parse_request, with_sweep
@@ -123,6 +123,12 @@ class Space:
         """Every backbone that a sample can have, each name and source of weights once; other
         searched values, such as drop rates, stand at their lower end."""
         every = (backbone for found in self._compositions() for backbone in found.backbones())
+        return tuple(dict.fromkeys(every))
+
+    def preprocessings(self) -> tuple[PreprocessConfig, ...]:
+        """The preprocessing of every combination of members, once each; searched values stand at
+        their lower end."""
+        every = (found.configuration(found.lowest()).preprocess for found in self._compositions())
         return tuple(dict.fromkeys(every))
 
     def image_sizes(self) -> tuple[int, ...]:

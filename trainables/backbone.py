@@ -1,67 +1,54 @@
-"""timm models as our users name them, with errors that finish the job."""
+"""The model of a configuration: a plain timm model, or one or two of them under a head of ours.
+
+One backbone with a linear classifier stays timm's own model, so that its weights load into stock
+timm. Two backbones, or a loss with a margin, make a `ComposedModel`.
+"""
 
 from __future__ import annotations
 
-import difflib
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import timm
-import timm.data
-import timm.models
-import torch
-from torch import nn
+from torch import Tensor, nn
 
-from search_spaces.config import BackboneConfig
-from trainables.hub import cached_folder, weights_in, why_out_of_reach
+from search_spaces.config import BackboneConfig, LossConfig
+from trainables.composed import ComposedModel, CosineClassifier, n_features
+from trainables.earlier_run import EarlierFold, check_same_folds, earlier_fold, split_folder
+from trainables.errors import DataError
+from trainables.folds import FoldTable
+from trainables.recipe import BackboneError, HeadKind, Normalisation, Part, Recipe, one_line
+from trainables.timm_models import (
+    NAME,
+    NOT_IN_TIMM,
+    SECOND,
+    WEIGHTS_KEYS,
+    Earlier,
+    Wanted,
+    build_timm_model,
+    check_backbone_name,
+    check_hub_weights,
+    normalisation_of,
+    rebuild_part,
+    weights_file,
+)
 
-LOCAL_PREFIX = "local-dir:"
-HUB_PREFIXES = ("hf_hub:", "hf-hub:")
-NOT_IN_TIMM = (*HUB_PREFIXES, LOCAL_PREFIX)
-OURS_TO_SAY = ("num_classes", "drop_rate", "drop_path_rate")
-DEFAULT_MEAN = (0.485, 0.456, 0.406)
-DEFAULT_STD = (0.229, 0.224, 0.225)
+__all__ = [
+    "Backbone",
+    "BackboneError",
+    "Normalisation",
+    "Recipe",
+    "build_backbone",
+    "check_backbone",
+    "check_backbone_name",
+    "check_earlier_runs",
+    "check_hub_weights",
+    "normalisation_of",
+    "rebuild",
+]
 
-
-class BackboneError(ValueError):
-    """A model that cannot be built as asked: one line for the user."""
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """Per-channel mean and standard deviation of RGB in [0, 1]."""
-
-    mean: tuple[float, float, float] = DEFAULT_MEAN
-    std: tuple[float, float, float] = DEFAULT_STD
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How stock timm builds a model again without asking anyone: its architecture, the arguments
-    beyond the number of classes, and what its input has to look like."""
-
-    architecture: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    normalisation: Normalisation = Normalisation()
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "architecture": self.architecture,
-            "arguments": dict(self.arguments),
-            "mean": list(self.normalisation.mean),
-            "std": list(self.normalisation.std),
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
-        return cls(
-            architecture=str(values["architecture"]),
-            arguments=dict(values["arguments"]),
-            normalisation=Normalisation(_three(values["mean"]), _three(values["std"])),
-        )
+FROM_RUN_KEYS = {NAME: "backbone.from_run", SECOND: "backbone.second_from_run"}
 
 
 @dataclass(frozen=True)
@@ -72,224 +59,232 @@ class Backbone:
     recipe: Recipe
 
 
-def build_backbone(config: BackboneConfig, n_classes: int, image_size: int) -> Backbone:
-    """A timm model with `n_classes` outputs, weights loaded where asked. Its head is fresh unless
-    the weights have as many classes.
+@dataclass(frozen=True)
+class _Source:
+    """Where one of the two models comes from, and under which key of the configuration."""
 
-    Raises BackboneError for an unknown name, weights that do not fit, or a hub out of reach."""
-    check_backbone_name(config.name)
-    arguments = {"num_classes": n_classes, "drop_rate": config.drop_rate}
-    if config.drop_path_rate:
-        arguments["drop_path_rate"] = config.drop_path_rate
-    from_hub = config.name.startswith(HUB_PREFIXES)  # then even its shape is only known there
-    if from_hub or (config.pretrained and not config.weights):
-        check_hub_weights(config.name)
-    name = _local_name(config.name)
-    if config.weights:
-        model, sized = _create_from_file(name, arguments, image_size, Path(config.weights))
-    elif config.pretrained:
-        model, sized = _create_pretrained(config.name, arguments, image_size)
+    key: str
+    name: str
+    weights: str | None
+    from_run: str | None
+
+
+def build_backbone(
+    config: BackboneConfig,
+    n_classes: int,
+    image_size: int,
+    *,
+    loss: LossConfig | None = None,
+    fold: int = 0,
+    folds: FoldTable | None = None,
+    normalisation: Normalisation | None = None,
+) -> Backbone:
+    """A model with `n_classes` outputs, weights loaded where asked. Its head is fresh unless the
+    weights have as many classes.
+
+    A `loss` with a margin makes a cosine head. `fold` and `folds` (the run's own) are needed where
+    the configuration starts from an earlier run. `normalisation`: that of the data set, instead of
+    the models' own. Raises BackboneError for an unknown name, weights that do not fit, a hub out of
+    reach, or an earlier run with other folds."""
+    earlier = _earlier_folds(config, fold, folds)
+    if config.second is None and not (loss and loss.has_margin):
+        built = _build_plain(config, n_classes, image_size, earlier)
     else:
-        model, sized = _create(name, arguments, image_size)
-    # What the model's own folder says comes first: timm takes it only where nothing else is said.
-    kept = _folder_arguments(name) | ({"img_size": image_size} if sized else {})
-    architecture = str(pretrained_config(model)["architecture"])
-    return Backbone(model, Recipe(architecture, kept, normalisation_of(model)))
+        built = _build_composed(config, n_classes, image_size, loss, earlier, normalisation)
+    if normalisation:
+        built = replace(built, recipe=replace(built.recipe, normalisation=normalisation))
+    if config.grad_checkpointing:
+        _checkpoint_gradients(built.model, config)
+    return built
 
 
 def rebuild(recipe: Recipe, n_classes: int) -> nn.Module:
-    """The model of a recipe with fresh weights. Asks neither hub nor folder: the architecture has
-    to be one of timm's own, else BackboneError."""
-    check_backbone_name(recipe.architecture, timm_only=True)
-    try:
-        return timm.create_model(recipe.architecture, num_classes=n_classes, **recipe.arguments)
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-        raise BackboneError(f"backbone {recipe.architecture}: {_line(error)}") from error
+    """The model of a recipe with fresh weights. Asks neither hub nor folder: the architectures have
+    to be timm's own, else BackboneError. What joins two backbones comes with their weights."""
+    if recipe.is_plain:
+        return rebuild_part(recipe.parts[0], n_classes)
+    backbones = [rebuild_part(part, 0) for part in recipe.parts]
+    head = _head(recipe.head, n_features(backbones), n_classes, recipe.scale)
+    return ComposedModel(backbones, head)
 
 
-def check_backbone_name(name: str, *, timm_only: bool = False) -> None:
-    """Raises BackboneError, with the nearest names, when timm does not know `name`. A name on the
-    hub or a folder is only looked up when the model is built; `timm_only` refuses it."""
-    if name.startswith(NOT_IN_TIMM) and not timm_only:
-        return
-    base, _, tag = name.partition(".")
-    if not timm.is_model(base):
-        near = difflib.get_close_matches(base, timm.list_models(), n=3, cutoff=0.5)
-        hint = f"did you mean {', '.join(near)}?" if near else "see timm.list_models()"
+def check_backbone(config: BackboneConfig, timeout_seconds: float = 5.0) -> None:
+    """Raises BackboneError at once for what would fail when the model is built: an unknown name,
+    weights that are neither cached nor in reach, a folder without a file for the model, or a
+    `from_run` that is no such folder."""
+    for source in _sources(config):
+        check_backbone_name(source.name, key=source.key)
+        if source.from_run:
+            split_folder(source.from_run, FROM_RUN_KEYS[source.key])
+        elif source.weights:
+            _refuse_weights_of_a_fold(weights_file(source.name, source.weights, source.key), source)
+        elif config.pretrained:
+            check_hub_weights(source.name, timeout_seconds, key=source.key)
+
+
+def _refuse_weights_of_a_fold(file: Path, source: _Source) -> None:
+    """One fold's weights for all folds would carry labels to rows that they are to predict."""
+    folder = file.resolve().parent
+    run = folder.parents[2] if len(folder.parents) > 2 else folder
+    if folder.name.startswith("fold=") and (run / "folds.parquet").exists():
+        key = WEIGHTS_KEYS[source.key]
         raise BackboneError(
-            f"backbone.name={name}: timm {timm.__version__} has no such model; {hint}"
+            f"{key}={source.weights}: the weights of one fold of a run, which have seen labels of "
+            f"the other folds; write {FROM_RUN_KEYS[source.key]}={folder.parent}, then each fold "
+            "starts from its own"
         )
-    if not tag:
-        return
-    try:
-        timm.get_pretrained_cfg(name)
-    except RuntimeError as error:
-        tags = timm.list_pretrained(f"{base}.*")
-        near = difflib.get_close_matches(name, tags, n=3, cutoff=0.0)
-        hint = f"did you mean {', '.join(near)}?" if near else f"it has none: use {base}"
-        raise BackboneError(
-            f"backbone.name={name}: timm knows {base} but not the weights '{tag}'; {hint}"
-        ) from error
 
 
-def check_hub_weights(name: str, timeout_seconds: float = 5.0) -> None:
-    """Raises BackboneError at once when there are no pretrained weights of `name`, or when they
-    are neither cached nor in reach."""
-    if name.startswith(LOCAL_PREFIX):
-        return
-    repository = _repository(name)
-    if repository is None or cached_folder(repository):
-        return
-    why = why_out_of_reach(timeout_seconds)
-    if why:
-        raise _not_loaded(name, why)
+def check_earlier_runs(config: BackboneConfig, folds: FoldTable) -> None:
+    """Raises BackboneError where the configuration starts from a run with other folds."""
+    for source in _sources(config):
+        if source.from_run:
+            key = FROM_RUN_KEYS[source.key]
+            run, _ = split_folder(source.from_run, key)
+            try:
+                check_same_folds(folds, run)
+            except DataError as error:
+                raise BackboneError(f"{key}={source.from_run}: {error}") from error
 
 
-def normalisation_of(model: nn.Module) -> Normalisation:
-    """What the model's pretrained configuration says of its input."""
-    data = timm.data.resolve_model_data_config(model)
-    return Normalisation(_three(data["mean"]), _three(data["std"]))
+def _sources(config: BackboneConfig) -> tuple[_Source, ...]:
+    first = _Source(NAME, config.name, config.weights, config.from_run)
+    if config.second is None:
+        return (first,)
+    return first, _Source(SECOND, config.second, config.second_weights, config.second_from_run)
 
 
-def pretrained_config(model: nn.Module) -> dict[str, Any]:
-    """timm's description of a model and its weights."""
-    config = model.pretrained_cfg
-    assert isinstance(config, dict)
-    return config
+def _earlier_folds(
+    config: BackboneConfig, fold: int, folds: FoldTable | None
+) -> tuple[EarlierFold | None, ...]:
+    """What each backbone starts from, None where that is no earlier run."""
+    found: list[EarlierFold | None] = []
+    for source in _sources(config):
+        if source.from_run is None:
+            found.append(None)
+            continue
+        if folds is None:
+            raise ValueError(f"{FROM_RUN_KEYS[source.key]}: the run's fold table is needed")
+        found.append(earlier_fold(source.from_run, fold, folds, FROM_RUN_KEYS[source.key]))
+    return tuple(found)
 
 
-def _create_pretrained(
-    name: str, arguments: Mapping[str, Any], image_size: int
-) -> tuple[nn.Module, bool]:
-    local = _local_name(name)
-    wanted: dict[str, Any] = {**arguments, "pretrained": True}
-    if not local.startswith(NOT_IN_TIMM) and (file := _cached_weights(name)):
-        wanted["pretrained_cfg_overlay"] = {"file": str(file)}
-    try:
-        return _create(local, wanted, image_size)
-    except BackboneError as error:
-        raise _not_loaded(name, _line(error.__cause__ or error)) from error
+def _build_plain(
+    config: BackboneConfig,
+    n_classes: int,
+    image_size: int,
+    earlier: tuple[EarlierFold | None, ...],
+) -> Backbone:
+    (source,) = _sources(config)
+    wanted = _wanted(config, source, n_classes, image_size, earlier[0])
+    model, part = build_timm_model(replace(wanted, drop_rate=config.drop_rate))
+    return Backbone(model, Recipe(part.architecture, part.arguments, normalisation_of(model)))
 
 
-def _create_from_file(
-    name: str, arguments: Mapping[str, Any], image_size: int, path: Path
-) -> tuple[nn.Module, bool]:
-    """A local checkpoint goes the way of timm's own weights, so that position embeddings are
-    resized to the image. A head of another size is replaced by the fresh one beforehand: so all
-    the rest is checked tensor by tensor."""
-    path = path.expanduser()
-    fresh, _ = _create(name, arguments, image_size)
-    state = _read_state(path)
-    own = fresh.state_dict()
-    for key in _head_keys(fresh):
-        if key not in state or state[key].shape != own[key].shape:
-            state[key] = own[key]
-    overlay = {
-        "state_dict": state,
-        "source": None,  # not the folder or hub that the architecture comes from
-        "num_classes": arguments["num_classes"],
-        "label_offset": 0,
-    }
-    wanted = {**arguments, "pretrained": True, "pretrained_cfg_overlay": overlay}
-    try:
-        model, sized = _create(name, wanted, image_size)
-    except BackboneError as error:
-        raise BackboneError(
-            f"backbone.weights={path}: does not fit {name}: {_line(error.__cause__ or error)[:200]}"
-            "; is it another backbone's file?"
-        ) from error
-    del pretrained_config(model)["state_dict"]  # else a second copy stays in memory
-    return model, sized
+def _build_composed(
+    config: BackboneConfig,
+    n_classes: int,
+    image_size: int,
+    loss: LossConfig | None,
+    earlier: tuple[EarlierFold | None, ...],
+    normalisation: Normalisation | None,
+) -> Backbone:
+    built = [
+        build_timm_model(_wanted(config, source, 0, image_size, start))
+        for source, start in zip(_sources(config), earlier, strict=True)
+    ]
+    backbones, parts = [model for model, _ in built], [part for _, part in built]
+    kind: HeadKind = "cosine" if loss and loss.has_margin else "linear"
+    scale = loss.scale if loss and loss.has_margin else 1.0
+    head = _head(kind, n_features(backbones), n_classes, scale)
+    own = [normalisation_of(backbone) for backbone in backbones]
+    recipe = Recipe(
+        parts[0].architecture,
+        parts[0].arguments,
+        own[0],
+        second=parts[1] if len(parts) > 1 else None,
+        head=kind,
+        scale=scale,
+    )
+    model = ComposedModel(backbones, head, config.drop_rate)
+    # The data set's own normalisation is one for all.
+    model.set_normalisations(own if normalisation is None else [normalisation] * len(own))
+    _load_earlier_head(head, recipe, earlier)
+    return Backbone(model, recipe)
 
 
-def _create(name: str, arguments: Mapping[str, Any], image_size: int) -> tuple[nn.Module, bool]:
-    """The model, and whether it was told the size of the image. Vision transformers have to know
-    it; convolutional nets refuse to be told."""
-    try:
-        try:
-            return timm.create_model(name, img_size=image_size, **arguments), True
-        except TypeError:
-            return timm.create_model(name, **arguments), False
-    except (TypeError, OSError, RuntimeError, ValueError, KeyError, AssertionError) as error:
-        raise BackboneError(f"backbone.name={name}: {_line(error)}") from error
-
-
-def _read_state(path: Path) -> dict[str, torch.Tensor]:
-    if not path.is_file():
-        raise BackboneError(f"backbone.weights={path}: no such file; give a .safetensors or .pth")
-    try:
-        state = timm.models.load_state_dict(str(path), weights_only=True)
-    except Exception as error:  # the readers raise many kinds; all mean "not a weights file"
-        raise BackboneError(f"backbone.weights={path}: cannot be read: {_line(error)}") from error
-    tensors = {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
-    if not tensors:
-        raise BackboneError(f"backbone.weights={path}: holds no tensors")
-    return tensors
-
-
-def _head_keys(model: nn.Module) -> list[str]:
-    """The keys of the classifier's tensors."""
-    names = pretrained_config(model).get("classifier") or ()
-    prefixes = (names,) if isinstance(names, str) else tuple(names)
-    return [key for key in model.state_dict() if key.rpartition(".")[0] in prefixes]
-
-
-def _local_name(name: str) -> str:
-    """A hub model that is cached as the folder it is cached in; any other name as it is."""
-    if name.startswith(HUB_PREFIXES):
-        folder = cached_folder(name.partition(":")[2])
-        if folder and (folder / "config.json").is_file():
-            return f"{LOCAL_PREFIX}{folder}"
-    return name
-
-
-def _folder_arguments(name: str) -> dict[str, Any]:
-    """The arguments that a model folder's configuration brings with it."""
-    name = _local_name(name)  # by now a hub model's folder is cached
-    if not name.startswith(LOCAL_PREFIX):
-        return {}
-    file = Path(name.removeprefix(LOCAL_PREFIX)) / "config.json"
-    found = json.loads(file.read_text(encoding="utf-8")).get("model_args") or {}
-    return {key: value for key, value in found.items() if key not in OURS_TO_SAY}
-
-
-def _cached_weights(name: str) -> Path | None:
-    """The cached file of one of timm's own names, where its format is timm's own too."""
-    config, repository = timm.get_pretrained_cfg(name), _repository(name)
-    if repository is None or config.custom_load or config.hf_hub_filename:
-        return None
-    folder = cached_folder(repository)
-    return folder and weights_in(folder)
-
-
-def _repository(name: str) -> str | None:
-    """Where on the hub the weights of `name` are; None where they come from elsewhere. Raises
-    BackboneError where timm has none."""
-    if name.startswith(HUB_PREFIXES):
-        return name.partition(":")[2]
-    config = timm.get_pretrained_cfg(name)
-    if config is None:  # a name that timm keeps for another one
-        return None
-    if not (config.hf_hub_id or config.url or config.file):
-        raise BackboneError(
-            f"backbone.name={name}: timm has no pretrained weights of it; set "
-            "backbone.pretrained=false, or give a local file with backbone.weights=FILE"
-        )
-    return config.hf_hub_id
-
-
-def _not_loaded(name: str, detail: str) -> BackboneError:
-    return BackboneError(
-        f"backbone.name={name}: pretrained weights cannot be loaded ({detail}); connect to the "
-        "network once, give a local file with backbone.weights=FILE, or set "
-        "backbone.pretrained=false"
+def _wanted(
+    config: BackboneConfig,
+    source: _Source,
+    n_classes: int,
+    image_size: int,
+    earlier: EarlierFold | None,
+) -> Wanted:
+    return Wanted(
+        name=source.name,
+        n_classes=n_classes,
+        image_size=image_size,
+        pretrained=config.pretrained,
+        weights=source.weights,
+        earlier=None if earlier is None else _earlier_state(earlier, source),
+        drop_path_rate=config.drop_path_rate,
+        key=source.key,
     )
 
 
-def _three(values: Any) -> tuple[float, float, float]:
-    first, second, third = values
-    return float(first), float(second), float(third)
+def _earlier_state(earlier: EarlierFold, source: _Source) -> Earlier:
+    """The earlier weights of this backbone. A name outside of timm is taken at its only word: the
+    first model of the earlier run."""
+    architecture = source.name.partition(".")[0]
+    if source.name.startswith(NOT_IN_TIMM):
+        architecture = earlier.recipe.architecture
+    key = FROM_RUN_KEYS[source.key]
+    try:
+        state = earlier.of_architecture(architecture)
+    except BackboneError as error:
+        raise BackboneError(f"{key}: {error}") from error
+    return Earlier(state, f"{key}={earlier.location}")
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+def _head(kind: HeadKind, features: int, n_classes: int, scale: float) -> nn.Module:
+    if kind == "cosine":
+        return CosineClassifier(features, n_classes, scale)
+    head = nn.Linear(features, n_classes)
+    nn.init.zeros_(head.bias)
+    return head
+
+
+def _load_earlier_head(
+    head: nn.Module, recipe: Recipe, earlier: tuple[EarlierFold | None, ...]
+) -> None:
+    """Take the classifier as well where all comes from one earlier model of the same make."""
+    first = earlier[0]
+    if first is None or any(one is None or one.location != first.location for one in earlier):
+        return
+    same_parts = _architectures(first.recipe.parts) == _architectures(recipe.parts)
+    state = _without_prefix(first.state, "head.")
+    own = {key: value.shape for key, value in head.state_dict().items()}
+    fits = {key: value.shape for key, value in state.items()} == own
+    if not first.recipe.is_plain and same_parts and first.recipe.head == recipe.head and fits:
+        head.load_state_dict(dict(state))
+
+
+def _architectures(parts: tuple[Part, ...]) -> tuple[str, ...]:
+    return tuple(part.architecture for part in parts)
+
+
+def _without_prefix(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)
+    }
+
+
+def _checkpoint_gradients(model: nn.Module, config: BackboneConfig) -> None:
+    names = " and ".join(source.name for source in _sources(config))
+    try:
+        model.set_grad_checkpointing(True)  # type: ignore[operator]
+    except (AssertionError, AttributeError, NotImplementedError, TypeError) as error:
+        raise BackboneError(
+            f"backbone.grad_checkpointing=true: timm {timm.__version__} cannot do that for {names} "
+            f"({one_line(error)}); set it to false"
+        ) from error

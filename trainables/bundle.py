@@ -6,6 +6,9 @@
                                                        timm.create_model("local-dir:<folder>",
                                                        pretrained=True)
 
+Two fused backbones and heads with a margin are no timm models and have no config.json; their keys are
+timm's behind `backbones.0.` and `backbones.1.`, and `head.` (see docs/recipe.md).
+
 Nothing in a bundle is executed or unpickled when it is loaded.
 """
 
@@ -36,14 +39,19 @@ from trainables.weights import load_weights, read_recipe
 BUNDLE_VERSION = 1
 BUNDLE_FILE = "ensemble.json"
 WEIGHTS_FILE = "model.safetensors"
-DECODING = "RGB, EXIF orientation applied, squashed to cache_size, resized to image_size"
+DECODING = (
+    "RGB, EXIF orientation applied, squashed to cache_size, then denoise, clahe and grey of the "
+    "configuration's preprocess, then its resize to image_size"
+)
+# timm's names for our ways to a square.
+CROP_MODES = {"squash": "squash", "letterbox": "border", "crop": "center"}
 
 
 @dataclass(frozen=True)
 class BundleMember:
     """One member. `folds`: folders with a model each, relative to the bundle. Images are decoded,
-    squashed to `cache_size` pixels square, resized to `image_size`, and normalised as `recipe`
-    says."""
+    squashed to `cache_size` pixels square, brought to `image_size` as `configuration.preprocess`
+    says, shown in the views of `configuration.tta`, and normalised as `recipe` says."""
 
     config_id: str
     configuration: Configuration
@@ -149,7 +157,9 @@ def _write_member(paths: RunPaths, record: RunRecord, config_id: str, aside: Pat
         name = f"members/{config_id}/fold={fold}"
         place = Location.of(aside / name)
         (place / WEIGHTS_FILE).write_bytes(weights.read_bytes())
-        (place / "config.json").write_text(_timm_config(recipe, record.classes, image_size))
+        if recipe.is_plain:
+            text = _timm_config(recipe, record.classes, configuration)
+            (place / "config.json").write_text(text)
         folds.append(name)
         recipes.append(recipe)
     if any(recipe != recipes[0] for recipe in recipes):
@@ -176,8 +186,9 @@ def _provenance(paths: RunPaths, record: RunRecord, raw: Mapping[str, Any]) -> d
     }
 
 
-def _timm_config(recipe: Recipe, classes: Sequence[str], image_size: int) -> str:
+def _timm_config(recipe: Recipe, classes: Sequence[str], configuration: Configuration) -> str:
     """timm's own description of a model folder (`timm.models.load_model_config_from_hf`)."""
+    image_size = configuration.train.image_size
     known = timm.get_pretrained_cfg(recipe.architecture)
     config = {
         "architecture": recipe.architecture,
@@ -191,7 +202,7 @@ def _timm_config(recipe: Recipe, classes: Sequence[str], image_size: int) -> str
             "std": list(recipe.normalisation.std),
             "interpolation": "bilinear",
             "crop_pct": 1.0,
-            "crop_mode": "squash",
+            "crop_mode": CROP_MODES[configuration.preprocess.resize],
             # Where another number of classes needs another head, and other channels another stem.
             "classifier": known and known.classifier,
             "first_conv": known and known.first_conv,

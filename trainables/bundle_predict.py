@@ -15,16 +15,16 @@ import pyarrow.parquet as pq
 import torch
 
 from ensemble.files import Location
-from trainables.augment import evaluation_transform
 from trainables.bundle import Bundle, BundleMember, load_model, read_bundle
 from trainables.errors import DataError
-from trainables.image_cache import ImageCache
+from trainables.image_cache import ImageCache, ImageSource
 from trainables.image_list import listed_images
-from trainables.loader import evaluation_batches
 from trainables.loop import default_device
 from trainables.precision import FULL, exact_arithmetic
 from trainables.predict import predict_probabilities
+from trainables.preprocess import pixels_key
 from trainables.submission import SubmissionFormat, write_submission
+from trainables.views import cached, view_batches
 
 Progress = Callable[[int, int], None]
 
@@ -43,7 +43,9 @@ def predict_to_files(
     given; returns the number of images."""
     bundle = read_bundle(folder)
     ids, paths = listed_images(images, root)
-    proba = predict_images(bundle, folder, paths, batch_size=batch_size, progress=progress)
+    proba = predict_images(
+        bundle, folder, paths, ids=ids, batch_size=batch_size, progress=progress
+    )
     form = bundle.submission or SubmissionFormat(("id", "label"), "label", "id")
     write_submission(
         output, form, ids, proba, classes=bundle.classes, label_values=bundle.label_values
@@ -58,25 +60,27 @@ def predict_images(
     folder: Path,
     paths: Sequence[str],
     *,
+    ids: Sequence[str] | None = None,
     batch_size: int = 64,
     device: torch.device | None = None,
     progress: Progress | None = None,
 ) -> np.ndarray:
     """(N, C) float64 probabilities of the blend, in full float32 arithmetic on any device.
 
+    `ids`: the images' names, which fix the random views of members that have such; file names
+    where not given.
+
     One model is in memory at a time, and images are decoded once, to disk. DataError where an
     image is missing or cannot be read, before anything is predicted."""
     _refuse_missing(paths)
     models = sum(len(one.folds) for one in bundle.members)
     steps = _Steps(progress, len(paths) * models)
-    sizes = {one.cache_size for one in bundle.members}
+    names = list(ids) if ids is not None else [Path(path).name for path in paths]
     with tempfile.TemporaryDirectory(prefix="foldblend-") as aside:
-        caches = {
-            size: ImageCache.open(paths, size, Path(aside), "predict") for size in sorted(sizes)
-        }
+        sources = _sources(bundle, paths, Path(aside))
         by_member = {
             one.config_id: _member_probabilities(
-                bundle, folder, one, caches[one.cache_size], batch_size, device, steps
+                bundle, folder, one, sources[_pixels_of(one)], names, batch_size, device, steps
             )
             for one in bundle.members
         }
@@ -114,39 +118,58 @@ class _Steps:
             self.progress(self.done, self.total)
 
 
+def _pixels_of(member: BundleMember) -> tuple[object, ...]:
+    """Members of which this is equal see the same decoded images."""
+    return member.cache_size, pixels_key(member.configuration.preprocess)
+
+
+def _sources(
+    bundle: Bundle, paths: Sequence[str], aside: Path
+) -> dict[tuple[object, ...], ImageSource]:
+    different = {_pixels_of(one): one for one in bundle.members}
+    return {
+        key: ImageCache.open(
+            paths, one.cache_size, aside, "predict", preprocess=one.configuration.preprocess
+        )
+        for key, one in different.items()
+    }
+
+
 def _member_probabilities(
     bundle: Bundle,
     folder: Path,
     member: BundleMember,
-    cache: ImageCache,
+    source: ImageSource,
+    ids: Sequence[str],
     batch_size: int,
     device: torch.device | None,
     steps: _Steps,
 ) -> np.ndarray:
     """(F, N, C) float32, one slice a fold."""
     device = device or default_device()
-    parts = []
+    configuration = member.configuration
+    shown = cached(source, range(len(source)), ids, configuration.preprocess)
+    seed = int(bundle.provenance.get("seed", 0))
+    found = []
     for fold in member.folds:
         model = load_model(bundle, member, folder, fold).to(device)
-        model = model.to(memory_format=torch.channels_last)
+        batches = view_batches(
+            shown, configuration, configuration.tta, seed=seed, batch_size=batch_size
+        )
         with exact_arithmetic():
-            parts.append(
+            found.append(
                 predict_probabilities(
-                    model,
-                    evaluation_batches(
-                        cache,
-                        range(len(cache)),
-                        evaluation_transform(member.image_size),
-                        batch_size,
-                    ),
+                    model.to(memory_format=torch.channels_last),
+                    batches,
                     member.recipe.normalisation,
                     n_classes=len(bundle.classes),
                     device=device,
                     precision=FULL,
+                    average=configuration.tta.average,
+                    after_batch=steps.add,
                 )
             )
-        steps.add(len(cache))
-    return np.stack(parts)
+    return np.stack(found)
 
 
 def _refuse_missing(paths: Sequence[str]) -> None:

@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from pickle import UnpicklingError
 from typing import Any
 
-import numpy as np
 import torch
 
 from ensemble.files import Location
 from trainables.errors import DataError
 from trainables.task import EpochResult
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """State after `epoch` epochs. `best_epoch` and `best_model`: only where `keep: best` is set."""
+    """State after `epoch` epochs. `best_epoch`, `best_model`: only where the validation fold
+    chooses the epoch. `averager`: of averaged weights. `micro_batch`: 0 where nobody said."""
 
     epoch: int
     model: dict[str, torch.Tensor]
@@ -34,6 +34,8 @@ class Checkpoint:
     history: tuple[EpochResult, ...]
     best_epoch: int = 0
     best_model: dict[str, torch.Tensor] | None = None
+    averager: dict[str, Any] | None = None
+    micro_batch: int = 0
 
 
 def save_checkpoint(location: Location, checkpoint: Checkpoint) -> None:
@@ -45,11 +47,13 @@ def save_checkpoint(location: Location, checkpoint: Checkpoint) -> None:
             "epoch": checkpoint.epoch,
             "model": checkpoint.model,
             "optimizer": checkpoint.optimizer,
-            "schedule": _plain(checkpoint.schedule),
+            "schedule": checkpoint.schedule,
             "scaler": checkpoint.scaler,
             "history": [result.to_dict() for result in checkpoint.history],
             "best_epoch": checkpoint.best_epoch,
             "best_model": checkpoint.best_model,
+            "averager": checkpoint.averager,
+            "micro_batch": checkpoint.micro_batch,
         },
         buffer,
     )
@@ -86,17 +90,11 @@ def _from_dict(state: dict[str, Any]) -> Checkpoint:
         history=tuple(EpochResult.from_dict(result) for result in state["history"]),
         best_epoch=state["best_epoch"],
         best_model=state["best_model"],
+        averager=state["averager"],
+        micro_batch=state["micro_batch"],
     )
 
 
 def unreported(history: Sequence[EpochResult], reported_epochs: int) -> list[EpochResult]:
     """Results that were computed before a kill and that the search never heard of."""
     return [result for result in history if result.epoch > reported_epochs]
-
-
-def _plain(state: dict[str, Any]) -> dict[str, Any]:
-    """timm's schedules keep numpy scalars, which a weights-only load refuses."""
-    return {
-        key: value.item() if isinstance(value, np.generic) else value
-        for key, value in state.items()
-    }

@@ -33,6 +33,14 @@ class CheckedData:
         return fingerprint(self.manifest, self.digests, self.test_digests)
 
 
+# Decodes row `int` out of a file's bytes, named for errors; raises UnreadableImageError.
+Decode = Callable[[int, bytes, str], None]
+
+
+def _only_decode(_: int, content: bytes, path: str) -> None:
+    decode_image(content, path)
+
+
 def check_data(
     manifest: Manifest,
     *,
@@ -40,16 +48,19 @@ def check_data(
     kind: Kind,
     on_bad_image: Literal["error", "drop"],
     progress: Callable[[int, int], None] | None = None,
+    decode: Decode = _only_decode,
 ) -> CheckedData:
     """Decode every image once and check ids, labels, groups and class sizes against k folds.
 
     `progress(done, total)` is called after each image. `on_bad_image=drop` leaves out bad training
     images and judges class sizes without them; a bad test image is always a problem, as a
-    prediction is due for it. Raises DataProblems with all problems, DataError for a `kind` that
-    needs groups where there are none.
+    prediction is due for it. `decode(row, content, path)` is called with each file's bytes, by
+    several threads; test rows follow training rows. `CacheBuilder.store` keeps what it decodes, so
+    that nothing is decoded twice. Raises DataProblems with all problems, DataError for a `kind`
+    that needs groups where there are none.
     """
     kind = resolve_kind(kind, manifest.groups)
-    looks = _look_at_all((*manifest.paths, *manifest.test_paths), progress)
+    looks = _look_at_all((*manifest.paths, *manifest.test_paths), decode, progress)
     train_looks, test_looks = looks[: len(manifest.ids)], looks[len(manifest.ids) :]
     bad = {row: look.problem for row, look in enumerate(train_looks) if look.problem}
     dropped: tuple[Problem, ...] = ()
@@ -90,16 +101,18 @@ class _Look:
     problem: Problem | None
 
 
-def _look_at_all(paths: Sequence[str], progress: Callable[[int, int], None] | None) -> list[_Look]:
-    looks = []
-    for look in in_threads(_look, paths):
+def _look_at_all(
+    paths: Sequence[str], decode: Decode, progress: Callable[[int, int], None] | None
+) -> list[_Look]:
+    looks: list[_Look] = []
+    for look in in_threads(lambda row: _look(row, paths[row], decode), range(len(paths))):
         looks.append(look)
         if progress is not None:
             progress(len(looks), len(paths))
     return looks
 
 
-def _look(path: str) -> _Look:
+def _look(row: int, path: str, decode: Decode) -> _Look:
     try:
         content = read_bytes(path)
     except UnreadableImageError as error:
@@ -108,7 +121,7 @@ def _look(path: str) -> _Look:
         return _Look("", Problem(kind, path, error.reason))
     digest = hashlib.blake2b(content, digest_size=16).hexdigest()
     try:
-        decode_image(content, path)
+        decode(row, content, path)
     except UnreadableImageError as error:
         kind = "unreadable image" if content else "empty image"
         return _Look(digest, Problem(kind, path, error.reason))

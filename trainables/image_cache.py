@@ -1,28 +1,30 @@
 """Decode once: every image of a run as one memory-mapped array of squares.
 
 The file is built by one process while others wait on a lock, is renamed into place when complete
-and is only read afterwards, so all processes of a machine share one copy in the page cache.
+and is only read afterwards, so all processes of a machine share one copy in the page cache. Where
+it has no room, images are decoded when asked for instead, to the same pixels.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import hashlib
-import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from trainables.images import Pixels, in_threads, read_square
+from search_spaces.config import PreprocessConfig
+from trainables.cache_bound import locked, open_in_use, room_lock, why_no_room
+from trainables.cache_writer import DISK_FULL, CacheWriter, file_bytes, read_cache
+from trainables.decoded_source import DecodedSource, check_out, row_numbers
+from trainables.images import Pixels, in_threads
+from trainables.preprocess import AS_IT_IS, pixels_key, prepared_square
 
 # Part of the file name: raise it when decoding or resizing changes what the pixels are.
-FORMAT = 1
+FORMAT = 2
 
 Progress = Callable[[int, int], None]
 
@@ -30,13 +32,17 @@ Progress = Callable[[int, int], None]
 class ImageCache:
     """N images of one size. `cache[rows]` copies (n, size, size, 3) uint8 RGB out of the file.
 
-    Pickling carries the path only: another process on the same machine maps the same file.
+    While one lives, its file is in use and not deleted to make room. Pickling carries the path
+    only: another process on the same machine maps the same file.
     """
+
+    why = ""  # nothing to tell the user; `DecodedSource` has a reason here
 
     def __init__(self, path: str | Path) -> None:
         """Map a complete cache file. Most callers want `ImageCache.open`."""
         self.path = Path(path)
-        self._pixels: Pixels = np.asarray(np.load(self.path, mmap_mode="r"))
+        with open_in_use(self.path) as file:
+            self._pixels, self.aspects = read_cache(file)
 
     @classmethod
     def open(
@@ -46,23 +52,38 @@ class ImageCache:
         directory: Path,
         digest_key: str,
         progress: Progress | None = None,
-    ) -> ImageCache:
+        *,
+        preprocess: PreprocessConfig = AS_IT_IS,
+        limit_bytes: int | None = None,
+    ) -> ImageCache | DecodedSource:
         """The cache of these images, in this order, built first where it is not there yet.
 
         `size`: side in pixels. `digest_key`: stands for the content of all images (the data
-        fingerprint); the file is named by it, the paths and the size. `progress(done, total)` is
-        called while building, never in a process that waits. Raises DataError for an image that
-        cannot be decoded and OSError, with the file's name, when the disk has no room.
+        fingerprint); the file is named by it, the paths, the size and what of `preprocess` changes
+        pixels. `progress(done, total)` is called while building, never in a process that waits.
+        `limit_bytes` bounds all cache files of `directory` together: those that nobody uses are
+        deleted, the longest unused first, until this one fits; None is half of what the disk would
+        have free without them, 0 is for no cache at all. Where it does not fit, or the disk is
+        full, a `DecodedSource` with its reason. Raises DataError for an image that cannot be
+        decoded and OSError, with the file's name, where nothing can be written.
         """
+        if limit_bytes == 0:
+            return DecodedSource(paths, size, preprocess, "data.cache_gb is 0: nothing is cached")
         directory = Path(directory)
-        path = directory / _file_name(paths, size, digest_key)
-        if not path.exists():
+        path = cache_path(directory, paths, size, digest_key, preprocess)
+        while True:
+            with contextlib.suppress(FileNotFoundError):
+                return cls(path)
             directory.mkdir(parents=True, exist_ok=True)
-            with _locked(_lock_path(path)):
-                if not path.exists():  # else: built by another process while this one waited
-                    _remove_stale(directory)
-                    _build(path, paths, size, progress)
-        return cls(path)
+            with locked(lock_path(path)):
+                if path.exists():  # built by another process while this one waited
+                    continue
+                try:
+                    file = _build(path, paths, size, preprocess, limit_bytes, progress)
+                except NoRoom as error:
+                    return DecodedSource(paths, size, preprocess, str(error))
+                with file:  # still in use until it is mapped
+                    return cls(path)
 
     def __len__(self) -> int:
         return len(self._pixels)
@@ -74,97 +95,107 @@ class ImageCache:
 
     def __getitem__(self, rows: npt.ArrayLike) -> Pixels:
         """(n, size, size, 3) uint8, a copy that may be written. `rows`: indices or a mask (N,)."""
-        wanted = np.atleast_1d(np.asarray(rows))
-        if wanted.size == 0:
-            wanted = wanted.astype(np.intp)
-        return np.asarray(self._pixels[wanted])
+        wanted = row_numbers(rows, len(self))
+        return np.asarray(self._pixels.take(wanted, axis=0))
+
+    def take(self, rows: npt.ArrayLike, out: Pixels) -> Pixels:
+        """As `cache[rows]`, into `out` (n, size, size, 3) uint8, which is returned. A large fresh
+        array costs more than the copy into it: its pages have to be made first."""
+        wanted = row_numbers(rows, len(self))
+        check_out(out, len(wanted), self.size)
+        if len(wanted):
+            # Rows are in range by now; with mode="raise" numpy would copy twice.
+            self._pixels.take(wanted, axis=0, out=out, mode="clip")
+        return out
 
     def __reduce__(self) -> tuple[type[ImageCache], tuple[Path]]:
         return (ImageCache, (self.path,))
 
 
-def _file_name(paths: Sequence[str], size: int, digest_key: str) -> str:
+ImageSource: TypeAlias = ImageCache | DecodedSource
+
+
+class NoRoom(Exception):  # noqa: N818 (a finding, not an error)
+    """The cache does not fit; one line that says why."""
+
+
+def cache_path(
+    directory: Path, paths: Sequence[str], size: int, digest_key: str, preprocess: PreprocessConfig
+) -> Path:
+    """Where the cache of these images lies."""
+    return directory / f"{digest_key}-{images_key(paths, size, preprocess)}.npy"
+
+
+def images_key(paths: Sequence[str], size: int, preprocess: PreprocessConfig) -> str:
+    """The part of a file's name that does not depend on what the images contain."""
     names = hashlib.sha256("\n".join(paths).encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    return f"{digest_key}-{names}-{size}px-v{FORMAT}.npy"
+    steps = pixels_key(preprocess)
+    return f"{names}-{size}px-{steps}{'-' if steps else ''}v{FORMAT}"
 
 
-def _build(path: Path, paths: Sequence[str], size: int, progress: Progress | None) -> None:
-    """Decode everything into a temporary beside `path`, then rename it into place."""
-    temporary = _temporary_path(path)
-    try:
-        with temporary.open("wb") as file:
-            _write(file, paths, size, progress)
-            file.flush()
-            os.fsync(file.fileno())  # a power cut after the rename must not leave black images
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(error.filename or path)) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _write(file: BinaryIO, paths: Sequence[str], size: int, progress: Progress | None) -> None:
-    row_bytes = size * size * 3
-    _check_room(file.name, len(paths) * row_bytes)
-    header: dict[str, Any] = {
-        "descr": "|u1",
-        "fortran_order": False,
-        "shape": (len(paths), size, size, 3),
-    }
-    np.lib.format.write_array_header_1_0(file, header)
-    file.flush()
-    start, descriptor = file.tell(), file.fileno()
-
-    def write_one(row: int) -> None:
-        # Written, not mapped: on a full disk a write fails, a mapped page kills the process.
-        _write_at(descriptor, read_square(paths[row], size).tobytes(), start + row * row_bytes)
-
-    for done, _ in enumerate(in_threads(write_one, range(len(paths))), start=1):
-        if progress is not None:
-            progress(done, len(paths))
-
-
-def _write_at(descriptor: int, data: bytes, offset: int) -> None:
-    while data:
-        written = os.pwrite(descriptor, data, offset)
-        data, offset = data[written:], offset + written
-
-
-def _check_room(file_name: str, needed_bytes: int) -> None:
-    """Say so before an hour of decoding rather than after it."""
-    free_bytes = shutil.disk_usage(Path(file_name).parent).free
-    if free_bytes < needed_bytes:
-        raise OSError(
-            errno.ENOSPC,
-            f"decoded images need {needed_bytes / 1e9:.1f} GB, the disk has "
-            f"{free_bytes / 1e9:.1f} GB free; set data.cache_dir to another disk",
-            file_name.removesuffix(".tmp"),
-        )
-
-
-def _remove_stale(directory: Path) -> None:
-    """Delete what killed builders left. One whose lock is free has no builder; our own name's is
-    ours, as we hold its lock, and is overwritten."""
-    for temporary in directory.glob("*.npy.tmp"):
-        cache = temporary.with_suffix("")
-        with contextlib.suppress(BlockingIOError), _locked(_lock_path(cache), wait=False):
-            temporary.unlink(missing_ok=True)
-
-
-def _temporary_path(path: Path) -> Path:
-    return path.with_name(f"{path.name}.tmp")
-
-
-def _lock_path(path: Path) -> Path:
+def lock_path(path: Path) -> Path:
+    """Who holds this builds `path`."""
     return path.with_name(f"{path.name}.lock")
 
 
+def begin_file(path: Path, total: int, size: int, limit_bytes: int | None) -> CacheWriter:
+    """Make room for a cache file, take it, and open the file beside `path`. The caller holds the
+    lock of `path`. Raises NoRoom."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.unlink(missing_ok=True)  # a killed builder's: we hold its lock
+    _remove_stale(path.parent)
+    with room_lock(path.parent):
+        why = why_no_room(path.parent, file_bytes(total, size), limit_bytes)
+        if why:
+            raise NoRoom(why)
+        with _full_disk(path):
+            return CacheWriter(temporary, total, size)
+
+
+def _build(
+    path: Path,
+    paths: Sequence[str],
+    size: int,
+    preprocess: PreprocessConfig,
+    limit_bytes: int | None,
+    progress: Progress | None,
+) -> BinaryIO:
+    """Decode everything into a temporary beside `path`, then rename it into place."""
+    writer = begin_file(path, len(paths), size, limit_bytes)
+
+    def write_one(row: int) -> None:
+        writer.put(row, *prepared_square(paths[row], size, preprocess))
+
+    try:
+        with _full_disk(path):
+            for done, _ in enumerate(in_threads(write_one, range(len(paths))), start=1):
+                if progress is not None:
+                    progress(done, len(paths))
+            return writer.complete(path)
+    except BaseException:
+        writer.abandon()
+        raise
+
+
 @contextlib.contextmanager
-def _locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold an exclusive lock on a file. The kernel frees it however the process ends; the file
-    itself stays, since deleting it would let two processes lock two different files."""
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+def _full_disk(path: Path) -> Iterator[None]:
+    """A disk or quota that is full is no room; any other OSError names the file."""
+    try:
         yield
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise NoRoom(
+                f"{path.parent}: the disk filled up while images were decoded ({error.strerror}); "
+                "set data.cache_dir to another disk"
+            ) from error
+        raise OSError(error.errno, error.strerror, str(error.filename or path)) from error
+
+
+def _remove_stale(directory: Path) -> None:
+    """Delete what killed builders left. One whose lock is free has no builder."""
+    for temporary in directory.glob("*.npy.tmp"):
+        with (
+            contextlib.suppress(BlockingIOError),
+            locked(lock_path(temporary.with_suffix("")), wait=False),
+        ):
+            temporary.unlink(missing_ok=True)

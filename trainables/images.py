@@ -1,28 +1,43 @@
 """An image file becomes (height, width, 3) uint8 RGB, or one line that says why it cannot.
 
-OpenCV decodes what it decodes right and fast: complete, opaque JPEG, PNG, BMP and WebP. Pillow
-gets everything else: alpha, palettes with transparency, TIFF, odd files, and files whose end is
-missing, because OpenCV before 5 fills what it could not read with grey and says nothing.
+OpenCV decodes what it decodes right and fast (`image_headers.py` knows what). Pillow gets the
+rest: alpha, palettes with transparency, TIFF, odd files, and files whose end is missing, because
+OpenCV before 5 fills what it could not read with grey and says nothing. Which of the two it is
+depends on the file's bytes alone, so a file decodes the same in every thread, process and run.
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import os
+import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from trainables.errors import UnreadableImageError
+from trainables.image_headers import Encoded, read_header
+from trainables.shrink import shrink
 
 EXTENSIONS = ("jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff")
-MAX_THREADS = 8
+MAX_THREADS = 64
+# Pillow's own bound: 0.5 GB in RGB, for each thread that decodes.
+MAX_PIXELS = 178_956_970
+
+_AHEAD = 8  # results a thread may be ahead of the caller
+_REDUCED = {
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+}
 
 Pixels = npt.NDArray[np.uint8]
 Item = TypeVar("Item")
@@ -30,21 +45,62 @@ Result = TypeVar("Result")
 
 
 def decode_image(source: str | Path | bytes, name: str = "") -> Pixels:
-    """(H, W, 3) uint8 RGB, upright (EXIF orientation applied), alpha over white, 16 bits to 8.
+    """(H, W, 3) uint8 RGB, upright (EXIF orientation applied), alpha over white, 16 bits to 8, the
+    first frame of an animation.
 
     `source`: a path, or an image file's bytes, for which `name` is used in errors. Raises
-    UnreadableImageError (a DataError) for a file that is missing, empty, cut off or no image.
+    UnreadableImageError (a DataError) for a file that is missing, empty, cut off, damaged, no image
+    or larger than MAX_PIXELS.
     """
-    if not isinstance(source, bytes):
-        return decode_image(read_bytes(source), str(source))
-    name = name or f"<{len(source)} bytes>"
-    if not source:
-        raise UnreadableImageError(name, "the file is empty (0 bytes)")
-    if _is_plain(source):
-        pixels = _decode_with_opencv(source)
-        if pixels is not None:
-            return pixels
-    return _decode_with_pillow(source, name)
+    data, name = _content(source, name)
+    encoded = _header(data, name)
+    pixels = _decode_with_opencv(encoded)
+    if pixels is None:
+        return _decode_with_pillow(encoded.content, name)
+    return _turned(pixels, encoded.orientation)
+
+
+def read_square(source: str | Path | bytes, size: int, name: str = "") -> Pixels:
+    """Decode a file and squash it to (size, size, 3) uint8 RGB. Errors as of `decode_image`."""
+    return read_square_and_aspect(source, size, name)[0]
+
+
+def read_square_and_aspect(
+    source: str | Path | bytes, size: int, name: str = ""
+) -> tuple[Pixels, float]:
+    """`read_square`, and width / height of the whole upright image.
+
+    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where both sides then still are at least
+    `size`: the decoder's own averaging, for a third of the time. What is left is averaged here.
+    """
+    data, name = _content(source, name)
+    encoded = _header(data, name)
+    factor = _reduction(encoded, size)
+    pixels = _decode_with_opencv(encoded, factor)
+    if pixels is None:
+        pixels = _decode_with_pillow(encoded.content, name)
+        return fit_square(pixels, size), pixels.shape[1] / pixels.shape[0]
+    if factor == 1:
+        square = fit_square(pixels, size)
+    else:
+        # The last pixel may stand for less than `factor` pixels of the image.
+        square = shrink(pixels, size, size, (encoded.width / factor, encoded.height / factor))
+    width, height = encoded.upright_size()
+    return _turned(square, encoded.orientation), width / height
+
+
+def upright_size(source: str | Path | bytes, name: str = "") -> tuple[int, int]:
+    """(width, height) in pixels as seen, without decoding. Errors as of `decode_image`, as far as
+    the header tells."""
+    data, name = _content(source, name)
+    encoded = _header(data, name)
+    if encoded.plain:
+        return encoded.upright_size()
+    with _errors_of_pillow(name), Image.open(io.BytesIO(encoded.content)) as image:
+        if image.format == "TIFF":
+            image.load()  # turns it, and Pillow's versions differ in what the size is before
+        width, height = image.size
+        return (height, width) if _orientation(image) >= 5 else (width, height)
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -64,50 +120,93 @@ def fit_square(image: Pixels, size: int) -> Pixels:
     height, width = image.shape[:2]
     shrunk = (min(width, size), min(height, size))
     if shrunk != (width, height):
-        image = cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA)
+        image = shrink(image, *shrunk)
     if shrunk != (size, size):
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC)
     return image
 
 
-def read_square(path: str | Path, size: int) -> Pixels:
-    """Decode a file and squash it to (size, size, 3) uint8 RGB."""
-    return fit_square(decode_image(path), size)
+def usable_cores() -> int:
+    """Cores that this process may run on, which a container or a batch system may have bounded."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
-def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Results in order, computed by a few threads (decoders release the interpreter's lock).
+def in_threads(
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None
+) -> Iterator[Result]:
+    """Results in order, computed by `threads`, one for each usable core if None (decoders release
+    the interpreter's lock).
 
     OpenCV's own threads are switched off in this process: many small images decoded side by side
-    are faster than one at a time in parallel. When the caller stops early, what has not begun is
-    cancelled.
+    are faster than one at a time in parallel. Work is begun a little ahead of the caller, so
+    memory does not grow with the number of items. When the caller stops early, what has not begun
+    is cancelled.
     """
     cv2.setNumThreads(0)
-    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_THREADS))
+    number = min(threads or usable_cores(), MAX_THREADS)
+    begun: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(number)
     try:
-        yield from pool.map(function, items)
+        for item in items:
+            begun.append(pool.submit(function, item))
+            if len(begun) > _AHEAD * number:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _is_plain(data: bytes) -> bool:
-    """Whether OpenCV decodes this file right: a known signature, whole, no alpha, upright by EXIF
-    only in JPEG."""
-    if data.startswith(b"\xff\xd8\xff"):
-        # The end-of-image marker must follow the last scan: a cut file may still hold the one of
-        # the thumbnail in its header. Inside a scan neither marker can occur.
-        return data.find(b"\xff\xd9", max(data.rfind(b"\xff\xda"), 0)) >= 0
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        opaque = len(data) > 25 and data[25] in (0, 2, 3) and b"tRNS" not in data
-        return opaque and b"IEND" in data[-64:] and b"eXIf" not in data
-    if data.startswith(b"RIFF") and data[8:16] == b"WEBPVP8 ":
-        return len(data) >= 8 + int.from_bytes(data[4:8], "little")
-    return data.startswith(b"BM") and int.from_bytes(data[28:30], "little") == 24
+# --- decoding ----------------------------------------------------------------------------------
 
 
-def _decode_with_opencv(data: bytes) -> Pixels | None:
+def _content(source: str | Path | bytes, name: str) -> tuple[bytes, str]:
+    if not isinstance(source, bytes):
+        return _content(read_bytes(source), name or str(source))
+    name = name or f"<{len(source)} bytes>"
+    if not source:
+        raise UnreadableImageError(name, "the file is empty (0 bytes)")
+    return source, name
+
+
+def _header(data: bytes, name: str) -> Encoded:
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        encoded = read_header(data)
+    except ValueError as error:
+        raise UnreadableImageError(name, str(error)) from error
+    _refuse_huge(encoded.width, encoded.height, name)
+    return encoded
+
+
+def _refuse_huge(width: int, height: int, name: str) -> None:
+    """A small file may claim to hold more pixels than there is memory."""
+    if width * height > MAX_PIXELS:
+        raise UnreadableImageError(
+            name,
+            f"{width} x {height} pixels, more than the {MAX_PIXELS / 1e6:.0f} million that are "
+            "decoded; save it smaller",
+        )
+
+
+def _reduction(encoded: Encoded, size: int) -> int:
+    """By how much a JPEG's sides may be divided with both at least `size` still; 1 for others."""
+    if encoded.jpeg:
+        for factor in _REDUCED:
+            if min(encoded.width, encoded.height) >= size * factor:
+                return factor
+    return 1
+
+
+def _decode_with_opencv(encoded: Encoded, factor: int = 1) -> Pixels | None:
+    """RGB as stored, not turned, each side divided by `factor`; None where Pillow has to try."""
+    if not encoded.plain:
+        return None
+    # Turned by us: one reader of the orientation for all scales.
+    flags = _REDUCED.get(factor, cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        pixels = cv2.imdecode(np.frombuffer(encoded.content, np.uint8), flags)
     except cv2.error:
         return None
     if pixels is None:
@@ -115,20 +214,55 @@ def _decode_with_opencv(data: bytes) -> Pixels | None:
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
+def _turned(pixels: Pixels, orientation: int) -> Pixels:
+    """EXIF's orientations: 2 and 4 are mirrored, 3 is upside down, 5 to 8 lie on their side."""
+    if orientation in (5, 6, 7, 8):
+        pixels = cv2.transpose(pixels)  # 5; the others are flips of it
+    flip = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}.get(orientation)
+    return pixels if flip is None else cv2.flip(pixels, flip)
+
+
 def _decode_with_pillow(data: bytes, name: str) -> Pixels:
+    with _errors_of_pillow(name), Image.open(io.BytesIO(data)) as image:
+        _refuse_huge(*image.size, name)
+        image.load()
+        upright = image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
+        return np.array(_to_rgb(upright, name), dtype=np.uint8)
+
+
+class _errors_of_pillow:  # noqa: N801 (reads as a statement)
+    """Whatever Pillow raises becomes an UnreadableImageError."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> None:
+        _silence_bomb_warnings()
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, UnreadableImageError | MemoryError):
+            return
+        if isinstance(error, Image.UnidentifiedImageError):
+            raise UnreadableImageError(self.name, "not an image in a known format") from error
+        if isinstance(error, Exception):
+            # Its plugins let out anything for broken files: OSError, ValueError, SyntaxError,
+            # struct.error, zlib.error, KeyError, …
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise UnreadableImageError(self.name, reason) from error
+
+
+@functools.cache
+def _silence_bomb_warnings() -> None:
+    """Between half of MAX_PIXELS and MAX_PIXELS Pillow decodes and warns. We only decode."""
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+def _orientation(image: Image.Image) -> int:
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-            return np.array(_to_rgb(upright, name), dtype=np.uint8)
-    except UnreadableImageError:
-        raise
-    except Image.UnidentifiedImageError as error:
-        raise UnreadableImageError(name, "not an image in a known format") from error
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        # Pillow's plugins raise all of these for broken files, SyntaxError for PNG chunks.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UnreadableImageError(name, reason) from error
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged EXIF: any error; the pixels are as sound as they were
+        return 1
+    return found if found in range(1, 9) else 1
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:

@@ -1,91 +1,125 @@
-"""Batches from the decoded cache. A batch depends only on (seed, epoch, batch number): not on the
-number of worker processes, not on what ran before. That is what makes resuming exact."""
+"""The batches of one epoch after another: prepared here, by a thread ahead, or in processes."""
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import cv2
-import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor
+from torch.utils.data import DataLoader
 
-from trainables.augment import TrainTransform, Transform
-from trainables.backbone import Normalisation
-from trainables.image_cache import ImageCache
-from trainables.seeds import derive_seed
-
-
-@dataclass(frozen=True)
-class Batch:
-    """`images`: (n, size, size, 3) uint8 RGB; `labels`: (n,) int64."""
-
-    images: np.ndarray
-    labels: np.ndarray
-
-
-Place = tuple[int, int]
-
-
-class TrainBatches(Dataset):
-    """The shuffled, augmented batches of all epochs: item (epoch, number)."""
-
-    def __init__(
-        self,
-        cache: ImageCache,
-        rows: np.ndarray,
-        labels: np.ndarray,
-        transform: TrainTransform,
-        *,
-        batch_size: int,
-        seed: int,
-    ) -> None:
-        """`rows`: (N,) rows of the cache, `labels`: (N,) their classes."""
-        self._cache = cache
-        self._rows, self._labels = rows, labels
-        self._transform = transform
-        self._batch_size = batch_size
-        self._seed = seed
-        self._epoch = -1
-        self._batches: list[np.ndarray] = []
-
-    def __len__(self) -> int:
-        """The number of batches in an epoch."""
-        return len(split_batches(self._rows, self._batch_size))
-
-    def __getitem__(self, place: Place) -> Batch:
-        epoch, number = place
-        chosen = self._order(epoch)[number]
-        self._transform.reseed(derive_seed("augment", self._seed, epoch, number))
-        images = self._cache[self._rows[chosen]]
-        augmented = np.stack([self._transform(image) for image in images])
-        return Batch(augmented, self._labels[chosen].astype(np.int64))
-
-    def _order(self, epoch: int) -> list[np.ndarray]:
-        """The batches of an epoch as indices into the rows; the last epoch asked for is kept."""
-        if epoch != self._epoch:
-            generator = np.random.default_rng(derive_seed("order", self._seed, epoch))
-            order = generator.permutation(len(self._rows))
-            self._epoch, self._batches = epoch, split_batches(order, self._batch_size)
-        return self._batches
+from trainables.loader_settings import (
+    PROBE_BATCHES,
+    WARM_UP,
+    LoaderSettings,
+    cpus_for_one_device,
+    measured_settings,
+    starting_settings,
+)
+from trainables.train_batches import Augmentation, HostBatch, Place, TrainBatches, deliver
 
 
 class TrainLoader:
-    """The batches of one epoch after another, made here or in `workers` processes that live as
-    long as this object."""
+    """Who prepares the batches changes their speed and nothing else. `workers`: processes, None to
+    choose after the first batches were measured."""
 
-    def __init__(self, batches: TrainBatches, workers: int) -> None:
-        self._batches = batches
+    def __init__(
+        self,
+        batches: TrainBatches,
+        how: Augmentation,
+        *,
+        n_classes: int,
+        device: torch.device,
+        workers: int | None = None,
+    ) -> None:
+        self.settings = starting_settings(device, workers)
+        self._batches, self._how = batches, how
+        self._n_classes, self._device = n_classes, device
+        self._is_measured = workers is not None or device.type == "cpu"
         self._places: list[Place] = []
-        self._loader: DataLoader | None = None
-        if workers:
-            self._loader = DataLoader(
-                batches,
+        self._processes: DataLoader | None = None
+
+    def __len__(self) -> int:
+        """The number of batches in an epoch."""
+        return len(self._batches)
+
+    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs and targets on the device, in order: see `train_batches.deliver`."""
+        places = [(epoch, number) for number in range(len(self._batches))]
+        probe = 0 if self._is_measured else min(PROBE_BATCHES, len(places))
+        if probe:
+            yield from self._measure(places[:probe])
+        for batch in self._prepared(places[probe:]):
+            yield self._deliver(batch)
+
+    def _prepared(self, places: Sequence[Place]) -> Iterator[HostBatch]:
+        if not places:
+            return iter(())
+        if self.settings.workers:
+            return self._from_processes(places)
+        if self.settings.prefetch:
+            return self._from_thread(places)
+        return (self._batches[place] for place in places)
+
+    def _deliver(self, batch: HostBatch) -> tuple[Tensor, Tensor]:
+        return deliver(batch, self._how, self._n_classes, self._device)
+
+    def _measure(self, places: Sequence[Place]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Hand these out one by one, and choose the settings by how long each took to prepare and
+        how long the model took."""
+        preparing, stepping = [], []
+        for place in places:
+            begun = time.perf_counter()
+            batch = self._pinned(self._batches[place])
+            prepared = time.perf_counter()
+            yield self._deliver(batch)
+            if self._device.type == "cuda":
+                torch.cuda.synchronize(self._device)
+            preparing.append(prepared - begun)
+            stepping.append(time.perf_counter() - prepared)
+        counted = slice(min(WARM_UP, len(places) - 1), None)
+        self.settings = measured_settings(
+            self.settings,
+            _median(preparing[counted]),
+            _median(stepping[counted]),
+            cpus_for_one_device(),
+        )
+        self._is_measured = True
+
+    def _from_thread(self, places: Sequence[Place]) -> Iterator[HostBatch]:
+        waiting: deque[Future[HostBatch]] = deque()
+        with ThreadPoolExecutor(1) as thread:
+            try:
+                for place in places:
+                    waiting.append(thread.submit(self._make, place))
+                    if len(waiting) > self.settings.prefetch:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for one in waiting:
+                    one.cancel()
+
+    def _make(self, place: Place) -> HostBatch:
+        return self._pinned(self._batches[place])
+
+    def _pinned(self, batch: HostBatch) -> HostBatch:
+        return batch.pin_memory() if self.settings.pinned else batch
+
+    def _from_processes(self, places: Sequence[Place]) -> Iterator[HostBatch]:
+        if self._processes is None:
+            self._processes = DataLoader(
+                self._batches,
                 batch_size=None,
                 sampler=self._places,
-                num_workers=workers,
+                num_workers=self.settings.workers,
+                prefetch_factor=self.settings.prefetch,
+                pin_memory=self.settings.pinned,
                 collate_fn=_as_is,
                 worker_init_fn=_one_thread,
                 persistent_workers=True,
@@ -95,49 +129,12 @@ class TrainLoader:
                 # Never a fork: CUDA may have started, and a fork copies its broken state.
                 multiprocessing_context="spawn",
             )
-
-    def __len__(self) -> int:
-        """The number of batches in an epoch."""
-        return len(self._batches)
-
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of an epoch, in order."""
-        self._places[:] = [(epoch, number) for number in range(len(self._batches))]
-        if self._loader is None:
-            return (self._batches[place] for place in self._places)
-        return iter(self._loader)
+        self._places[:] = places
+        return iter(self._processes)
 
 
-def split_batches(rows: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """Consecutive batches. A last batch of one row joins the one before: batch norm has no
-    variance of a single row."""
-    cuts = list(range(batch_size, len(rows), batch_size))
-    if batch_size > 1 and cuts and len(rows) - cuts[-1] == 1:
-        cuts.pop()
-    return np.split(rows, cuts)
-
-
-def evaluation_batches(
-    cache: ImageCache, rows: Sequence[int] | np.ndarray, transform: Transform, batch_size: int
-) -> Iterator[np.ndarray]:
-    """The images (n, size, size, 3) uint8 of `rows`, in order."""
-    rows = np.asarray(rows)
-    for start in range(0, len(rows), batch_size):
-        images = cache[rows[start : start + batch_size]]
-        yield np.stack([transform(image) for image in images])
-
-
-def to_input(
-    images: np.ndarray, normalisation: Normalisation, device: torch.device
-) -> torch.Tensor:
-    """(n, H, W, 3) uint8 to normalised (n, 3, H, W) float32, channels last, on the device."""
-    raw = torch.from_numpy(images)
-    if device.type == "cuda":
-        raw = raw.pin_memory().to(device, non_blocking=True)
-    scaled = raw.permute(0, 3, 1, 2).to(torch.float32)
-    mean = torch.tensor(normalisation.mean, device=device).view(1, 3, 1, 1) * 255.0
-    std = torch.tensor(normalisation.std, device=device).view(1, 3, 1, 1) * 255.0
-    return ((scaled - mean) / std).contiguous(memory_format=torch.channels_last)
+def _median(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2]
 
 
 def _as_is(batch: Any) -> Any:

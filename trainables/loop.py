@@ -1,42 +1,46 @@
 """One fold of one configuration: a plain PyTorch loop, as a generator of epoch results.
 
-It knows no Ray. After the last epoch it writes weights, test probabilities and, last of all, the
-out-of-fold rows: a fold run whose out-of-fold file is present is complete.
+It knows no Ray. What it leaves is written by `fold_files.py`, the out-of-fold rows last.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
+from copy import deepcopy
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ensemble.files import Location
 from ensemble.metrics import METRICS, get_metric
-from ensemble.predictions import Predictions
-from ensemble.store import Kind, OofStore, StoreMetadata, read_predictions, write_predictions
-from trainables.augment import TrainTransform, evaluation_transform
+from trainables.averaging import (
+    build_averager,
+    held_batch_norms,
+    recompute_batch_norm,
+    snapshot_epochs,
+)
 from trainables.backbone import build_backbone
 from trainables.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, unreported
+from trainables.dataset_statistics import dataset_normalisation
+from trainables.evaluation import Evaluation
 from trainables.failure import DivergedError
-from trainables.loader import TrainBatches, TrainLoader, evaluation_batches, to_input
+from trainables.fold_files import WALL_CLOCK, FoldFiles, paths_of, stored_result
+from trainables.freezing import apply_freezing, trainable_stages
+from trainables.loader import TrainLoader
 from trainables.losses import build_loss
-from trainables.optim import build_optimizer, build_schedule
-from trainables.precision import FULL, choose_precision, exact_arithmetic
-from trainables.predict import predict_probabilities
+from trainables.optim import build_optimizer
+from trainables.precision import FULL, choose_precision, fast_products
 from trainables.run_data import RunData
-from trainables.run_paths import RunPaths
+from trainables.schedules import build_schedule
 from trainables.seeds import derive_seed
+from trainables.step import Stepper
 from trainables.task import EpochResult, FoldTask
-from trainables.weights import copy_of, save_weights
+from trainables.train_batches import Augmentation, TrainBatches
+from trainables.weights import copy_of
 
-# Without gradients, what fits in memory in training fits several times over.
-EVALUATION_FACTOR = 2
-# Not stored with the predictions: the same fold run has to give the same file, byte for byte.
-WALL_CLOCK = ("seconds", "images_per_second")
+__all__ = ["WALL_CLOCK", "FoldRun", "default_device", "run_fold", "stored_result"]
 
 
 def run_fold(
@@ -49,28 +53,15 @@ def run_fold(
     finished = stored_result(task)
     if finished is not None:
         # Left where a kill came between the last file and this.
-        _paths(task).checkpoint_folder(task.config_id, task.fold).delete()
+        paths_of(task).checkpoint_folder(task.config_id, task.fold).delete()
         yield finished
         return
     run = FoldRun(task, data, device or default_device())
     yield from unreported(run.restore(), task.reported_epochs)
-    while run.epoch < run.epochs:
+    while not run.is_over:
         result = run.next_epoch()
         if result.done or result.epoch > task.reported_epochs:
             yield result
-
-
-def stored_result(task: FoldTask) -> EpochResult | None:
-    """The result of a fold run whose files are complete, else None."""
-    store = OofStore(Location.of(task.run))
-    if not store.has("oof", task.config_id, task.fold):
-        return None
-    _, metadata = read_predictions(store.fold_location("oof", task.config_id, task.fold))
-    return EpochResult(task.configuration.train.epochs, dict(metadata.metrics), done=True)
-
-
-def _paths(task: FoldTask) -> RunPaths:
-    return RunPaths(Location.of(task.run))
 
 
 def default_device() -> torch.device:
@@ -85,29 +76,99 @@ class FoldRun:
         self.task, self.data, self.device = task, data, device
         configuration = task.configuration
         self.train = configuration.train
-        self.epochs, self.epoch = self.train.epochs, 0
-        self.paths = _paths(task)
-        self.n_classes = len(data.record.classes)
+        self.epochs, self.epoch, self.is_over = self.train.epochs, 0, False
+        self.paths = paths_of(task)
         self.train_rows = data.folds.train_rows(task.fold)
         self.validation_rows = data.folds.validation_rows(task.fold)
-        self._seed_torch("init")
-        backbone = build_backbone(configuration.backbone, self.n_classes, self.train.image_size)
-        self.recipe = backbone.recipe
-        self.model = backbone.model.to(device).to(memory_format=torch.channels_last)
+        self._build_model()
         self.precision = choose_precision(self.train.precision, device)
-        self.loss = build_loss(configuration.loss)
-        self.loader = TrainLoader(self._batches(), data.record.config.data.workers)
-        self.optimizer = build_optimizer(configuration.optimizer, self.model)
+        fast_products(self.train.tf32)
+        self._build_loader()
+        self._build_optimizer()
+        self.evaluation = Evaluation(
+            configuration,
+            data,
+            task.fold,
+            normalisation=self.recipe.normalisation,
+            device=device,
+        )
+        self.snapshots = snapshot_epochs(configuration.averaging, self.epochs)
+        self.history: list[EpochResult] = []
+        self.best_epoch = 0
+        self.best_model: dict[str, Tensor] | None = None
+
+    def _build_model(self) -> None:
+        configuration, data = self.task.configuration, self.data
+        self._seed_torch("init")
+        backbone = build_backbone(
+            configuration.backbone,
+            len(data.record.classes),
+            self.train.image_size,
+            loss=configuration.loss,
+            fold=self.task.fold,
+            folds=data.folds,
+            normalisation=dataset_normalisation(data, configuration.preprocess),
+        )
+        self.recipe = backbone.recipe
+        layout = torch.channels_last if self.train.channels_last else torch.contiguous_format
+        self.model = backbone.model.to(self.device).to(memory_format=layout)
+        self.stages = trainable_stages(self.model)
+        self._evaluated: nn.Module | None = None
+        self._held: frozenset[str] = frozenset()
+
+    def _build_loader(self) -> None:
+        configuration, config = self.task.configuration, self.data.record.config
+        how = Augmentation(
+            configuration.augment,
+            configuration.preprocess,
+            self.train.image_size,
+            self.recipe.normalisation,
+            on_device=self.device.type != "cpu",
+            threads=self.task.threads,
+        )
+        batches = TrainBatches(
+            self.data.cache_of(configuration.preprocess),
+            self.train_rows,
+            self.data.folds.labels[self.train_rows],
+            how,
+            batch_size=self.train.batch_size,
+            seed=self._seed("batches"),
+        )
+        self.loader = TrainLoader(
+            batches,
+            how,
+            n_classes=len(self.data.record.classes),
+            device=self.device,
+            workers=config.data.workers,
+        )
+
+    def _build_optimizer(self) -> None:
+        configuration = self.task.configuration
+        labels, n_classes = self.data.folds.labels[self.train_rows], len(self.data.record.classes)
+        self.optimizer = build_optimizer(
+            configuration.optimizer, self.model, layer_decay=configuration.backbone.layer_decay
+        )
         self.schedule = build_schedule(
             configuration.schedule,
             self.optimizer,
             lr=configuration.optimizer.lr,
             total_steps=self.epochs * len(self.loader),
+            steps_per_epoch=len(self.loader),
         )
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision.needs_scaler)
-        self.history: list[EpochResult] = []
-        self.best_epoch = 0
-        self.best_model: dict[str, Tensor] | None = None
+        self.averager = build_averager(configuration.averaging, self.model)
+        forward: Callable[[Tensor], Tensor] = self.model
+        if self.train.compile:
+            forward = torch.compile(self.model)
+        self.stepper = Stepper(
+            self.model,
+            forward,
+            build_loss(configuration.loss, np.bincount(labels, minlength=n_classes)),
+            self.optimizer,
+            train=self.train,
+            penalties=configuration.optimizer,
+            precision=self.precision,
+            device=self.device,
+        )
 
     def restore(self) -> tuple[EpochResult, ...]:
         """Go back to the last checkpoint; returns the results computed until there."""
@@ -118,7 +179,10 @@ class FoldRun:
         self.model.load_state_dict(stored.model)
         self.optimizer.load_state_dict(stored.optimizer)
         self.schedule.load_state_dict(stored.schedule)
-        self.scaler.load_state_dict(stored.scaler)
+        self.stepper.scaler.load_state_dict(stored.scaler)
+        if self.averager is not None and stored.averager is not None:
+            self.averager.load_state_dict(stored.averager)
+        self.stepper.micro_batch = stored.micro_batch or self.stepper.micro_batch
         self.history = list(stored.history)
         self.best_epoch, self.best_model = stored.best_epoch, stored.best_model
         return stored.history
@@ -129,33 +193,40 @@ class FoldRun:
         self.epoch += 1
         train_loss = self._train_epoch()
         seconds = time.perf_counter() - started
-        proba = self._probabilities(self.validation_rows)
+        self._average_epoch()
+        proba = self.evaluation.validation(self._model_to_evaluate(), self.precision)
         metrics = {
             **self._scores(proba),
             "train_loss": train_loss,
-            "lr": float(self.optimizer.param_groups[0]["lr"]),
+            "lr": max(float(group["lr"]) for group in self.optimizer.param_groups),
             "images_per_second": len(self.train_rows) / seconds,
             "seconds": time.perf_counter() - started,
+            "micro_batch": float(self.stepper.micro_batch),
+            "loader_workers": float(self.loader.settings.workers),
         }
+        self.schedule.epoch_end(train_loss)
         result = EpochResult(self.epoch, metrics)
         self.history.append(result)
         self._keep_best(result)
-        if self.epoch < self.epochs:
-            self._checkpoint()
-            return result
-        return self._finish(proba)
+        if self.epoch == self.epochs or self._is_out_of_patience():
+            return self._finish(proba)
+        self._write_snapshot(result)
+        self._checkpoint()
+        return result
 
     def _train_epoch(self) -> float:
         """One pass over the training rows; returns the mean loss."""
         self._seed_torch("epoch", self.epoch)
         self.model.train()
+        apply_freezing(self.model, self.stages, self.task.configuration.backbone, self.epoch)
         first_step = (self.epoch - 1) * len(self.loader)
         losses = []
-        for step, batch in enumerate(self.loader.epoch(self.epoch), start=first_step):
-            images = to_input(batch.images, self.recipe.normalisation, self.device)
-            labels = torch.from_numpy(batch.labels).to(self.device)
+        for step, (inputs, targets) in enumerate(self.loader.epoch(self.epoch), start=first_step):
             self.schedule.step_update(step)
-            losses.append(self._step(images, labels))
+            losses.append(self.stepper.step(inputs, targets, self._seed("step", step)))
+            if self.averager is not None:
+                self.averager.after_step(self.model, step)
+        self._held = held_batch_norms(self.model)
         mean = float(torch.stack(losses).mean())
         if not math.isfinite(mean):
             raise DivergedError(
@@ -164,46 +235,31 @@ class FoldRun:
             )
         return mean
 
-    def _step(self, images: Tensor, labels: Tensor) -> Tensor:
-        with self.precision.autocast(self.device):
-            loss = self.loss(self.model(images).float(), labels)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        if self.train.clip_grad:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.train.clip_grad)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        return loss.detach()
+    def _average_epoch(self) -> None:
+        if self.averager is not None:
+            self.averager.after_epoch(self.model, self.epoch, self.epochs)
 
-    def _batches(self) -> TrainBatches:
-        configuration = self.task.configuration
-        return TrainBatches(
-            self.data.cache,
-            self.train_rows,
-            self.data.folds.labels[self.train_rows],
-            TrainTransform(configuration.augment, self.train.image_size),
-            batch_size=self.train.batch_size,
-            seed=self._seed("batches"),
-        )
+    def _model_to_evaluate(self, *, final: bool = False) -> nn.Module:
+        """The model itself, or one that bears the averaged weights. `final`: with the statistics
+        of batch norm measured anew where an average of weights has none of its own."""
+        state = None if self.averager is None else self.averager.averaged_state()
+        if state is None:
+            return self.model
+        needs_statistics = self.task.configuration.averaging.name == "swa"
+        if needs_statistics and not final:
+            return self.model  # a pass over all training images: only once, at the end
+        if self._evaluated is None:
+            self._evaluated = self._twin()
+        self._evaluated.load_state_dict(state)
+        if needs_statistics:
+            # The images of an epoch that is never trained on.
+            batches = (inputs for inputs, _ in self.loader.epoch(self.epochs + 1))
+            recompute_batch_norm(self._evaluated, batches, self.device, held=self._held)
+        return self._evaluated
 
-    def _probabilities(self, rows: np.ndarray, *, exact: bool = False) -> np.ndarray:
-        """(len(rows), C) float32; `exact` computes in full float32 whatever training used, so
-        that an exported model gives the same numbers on any machine."""
-        with exact_arithmetic(exact):
-            return predict_probabilities(
-                self.model,
-                evaluation_batches(
-                    self.data.cache,
-                    rows,
-                    evaluation_transform(self.train.image_size),
-                    EVALUATION_FACTOR * self.train.batch_size,
-                ),
-                self.recipe.normalisation,
-                n_classes=self.n_classes,
-                device=self.device,
-                precision=FULL if exact else self.precision,
-            )
+    def _twin(self) -> nn.Module:
+        """Another model of the same kind, whose weights are nobody's."""
+        return deepcopy(self.model).requires_grad_(False)
 
     def _scores(self, proba: np.ndarray) -> dict[str, float]:
         if not np.isfinite(proba).all():
@@ -215,12 +271,18 @@ class FoldRun:
         return {name: float(metric(labels, proba)) for name, metric in METRICS.items()}
 
     def _keep_best(self, result: EpochResult) -> None:
-        if self.train.keep != "best":
+        if not self.train.is_optimistic:
             return
         metric = get_metric(self.data.record.config.search.metric)
         best = next((r for r in self.history if r.epoch == self.best_epoch), None)
         if best is None or metric.better(result.metrics[metric.name], best.metrics[metric.name]):
-            self.best_epoch, self.best_model = result.epoch, copy_of(self.model)
+            self.best_epoch = result.epoch
+            if self.train.keep == "best":
+                self.best_model = copy_of(self._model_to_evaluate())
+
+    def _is_out_of_patience(self) -> bool:
+        patience = self.train.patience
+        return bool(patience) and self.epoch - self.best_epoch >= patience
 
     def _checkpoint(self) -> None:
         save_checkpoint(
@@ -230,62 +292,56 @@ class FoldRun:
                 model=copy_of(self.model),
                 optimizer=self.optimizer.state_dict(),
                 schedule=self.schedule.state_dict(),
-                scaler=self.scaler.state_dict(),
+                scaler=self.stepper.scaler.state_dict(),
                 history=tuple(self.history),
                 best_epoch=self.best_epoch,
                 best_model=self.best_model,
+                averager=None if self.averager is None else self.averager.state_dict(),
+                micro_batch=self.stepper.micro_batch,
             ),
         )
 
+    def _write_snapshot(self, result: EpochResult) -> None:
+        """A point of the run that is a member of its own. Written before the checkpoint: after a
+        kill in between, the epoch is trained again and the same file written again."""
+        number = self.snapshots.get(self.epoch, 0)
+        if number:
+            configuration = self.task.configuration.at_snapshot(number)
+            self._write(self.task.of(configuration), self._model_to_evaluate(final=True), result)
+
     def _finish(self, last_proba: np.ndarray) -> EpochResult:
         """Write weights, test probabilities and out-of-fold rows, in this order."""
-        chosen = self.history[-1]
+        chosen, model = self.history[-1], self._model_to_evaluate(final=True)
         if self.best_model is not None and self.best_epoch != self.epoch:
             self.model.load_state_dict(self.best_model)
-            chosen = self.history[self.best_epoch - 1]
-        reuse = chosen is self.history[-1] and self.precision == FULL and self.device.type == "cpu"
-        proba = last_proba if reuse else self._probabilities(self.validation_rows, exact=True)
-        metrics = {**chosen.metrics, **self._scores(proba), "best_epoch": float(chosen.epoch)}
-        location = self.paths.weights(self.task.config_id, self.task.fold)
-        save_weights(location, self.model, self.recipe, self.task)
-        self._write_test(metrics)
-        self._write("oof", self._oof(proba), metrics)
+            chosen, model = self.history[self.best_epoch - 1], self.model
+        is_last = chosen is self.history[-1] and model is self._model_to_evaluate()
+        same = is_last and self.precision == FULL and self.device.type == "cpu"
+        known = last_proba if same and self.evaluation.is_one_view else None
+        metrics = self._write(self.task, model, chosen, known)
         self.paths.checkpoint_folder(self.task.config_id, self.task.fold).delete()
+        self.is_over = True
         return EpochResult(self.epoch, metrics, done=True)
 
-    def _oof(self, proba: np.ndarray) -> Predictions:
-        folds = self.data.folds
-        rows = self.validation_rows
-        return Predictions(
-            ids=np.asarray(folds.ids, dtype=object)[rows],
-            labels=folds.labels[rows].astype(np.int32),
-            folds=np.full(len(rows), self.task.fold, np.int16),
-            proba=proba,
-        )
-
-    def _write_test(self, metrics: Mapping[str, float]) -> None:
-        if self.data.test is None:
-            return
-        n = len(self.data.test.ids)
-        predictions = Predictions(
-            ids=np.asarray(self.data.test.ids, dtype=object),
-            labels=np.full(n, -1, np.int32),
-            folds=np.full(n, self.task.fold, np.int16),
-            proba=self._probabilities(np.arange(n) + self.data.n_train, exact=True),
-        )
-        self._write("test", predictions, metrics)
-
-    def _write(self, kind: Kind, predictions: Predictions, metrics: Mapping[str, float]) -> None:
-        metadata = StoreMetadata(
-            classes=self.data.record.classes,
-            config_id=self.task.config_id,
-            configuration=self.task.configuration.model_dump(mode="json"),
-            metrics={key: metrics[key] for key in metrics if key not in WALL_CLOCK},
-            data_fingerprint=self.data.record.data_fingerprint,
-        )
-        store = OofStore(self.paths.root)
-        location = store.fold_location(kind, self.task.config_id, self.task.fold)
-        write_predictions(location, predictions, metadata)
+    def _write(
+        self,
+        task: FoldTask,
+        model: nn.Module,
+        chosen: EpochResult,
+        known: np.ndarray | None = None,
+    ) -> dict[str, float]:
+        """The files of `model` as it was after the epoch `chosen`; returns its metrics. `known`:
+        the out-of-fold rows, where they were predicted already."""
+        proba = self.evaluation.out_of_fold(model) if known is None else known
+        metrics = {
+            **chosen.metrics,
+            **self._scores(proba),
+            "best_epoch": float(chosen.epoch),
+            "epochs": float(self.epoch),
+        }
+        test = self.evaluation.test(model)
+        FoldFiles(task, self.data).write(model, self.recipe, proba, test, metrics)
+        return metrics
 
     def _seed(self, *parts: object) -> int:
         seed = self.data.record.config.seed

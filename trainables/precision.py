@@ -50,6 +50,12 @@ def choose_precision(asked: Asked, device: torch.device) -> Precision:
     return Precision("bf16" if torch.cuda.is_bf16_supported() else "fp16")
 
 
+def fast_products(wanted: bool) -> None:
+    """Float32 products with TF32's ten bits of mantissa on GPUs that have it. For a whole fold
+    run; the next one in this process says so itself."""
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = wanted
+
+
 @contextmanager
 def exact_arithmetic(wanted: bool = True) -> Iterator[None]:
     """Full float32 on GPUs too: without TF32, whose ten bits of mantissa would show in the

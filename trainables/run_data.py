@@ -14,10 +14,11 @@ from typing import Any
 import yaml
 
 from ensemble.files import Location
-from search_spaces.config import RunConfig
+from search_spaces.config import PreprocessConfig, RunConfig
 from trainables.errors import DataError
 from trainables.folds import FoldTable, TestTable, read_folds, read_test_table
-from trainables.image_cache import ImageCache
+from trainables.image_cache import ImageCache, ImageSource
+from trainables.preprocess import pixels_key
 from trainables.run_paths import RunPaths
 from trainables.sources import default_cache_dir
 from trainables.submission import SubmissionFormat
@@ -28,7 +29,8 @@ RUN_VERSION = 1
 @dataclass(frozen=True)
 class RunRecord:
     """`run.yaml` as far as fold runs and bundles need it. `cache_size`: side in pixels of the
-    decoded cache; `submission`: the form in which predictions are due, None without a test set."""
+    decoded cache; `submission`: the form in which predictions are due, None without a test set;
+    `preprocess`: that of the first configuration, for whose pixels the cache is built first."""
 
     config: RunConfig
     classes: tuple[str, ...]
@@ -36,20 +38,33 @@ class RunRecord:
     data_fingerprint: str
     cache_size: int
     submission: SubmissionFormat | None = None
+    preprocess: PreprocessConfig = PreprocessConfig()
 
 
 @dataclass(frozen=True)
 class RunData:
-    """A run's rows and pixels. Cache row i is training row i; test images follow after them."""
+    """A run's rows and pixels. Cache row i is training row i; test images follow after them.
+    `cache`: the images as `record.preprocess` makes them."""
 
     record: RunRecord
     folds: FoldTable
     test: TestTable | None
-    cache: ImageCache
+    cache: ImageSource
 
     @property
     def n_train(self) -> int:
         return len(self.folds.ids)
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The paths of the cache's rows."""
+        return tuple(self.folds.paths) + (tuple(self.test.paths) if self.test else ())
+
+    def cache_of(self, preprocess: PreprocessConfig) -> ImageSource:
+        """The images as `preprocess` makes them, decoded first where this node has none yet."""
+        if pixels_key(preprocess) == pixels_key(self.record.preprocess):
+            return self.cache
+        return _opened(self.record, self.images, preprocess)
 
 
 def read_record(paths: RunPaths) -> tuple[RunRecord, dict[str, Any]]:
@@ -79,6 +94,7 @@ def _record(raw: Mapping[str, Any]) -> RunRecord:
         data_fingerprint=data["fingerprint"],
         cache_size=int(data["cache_size"]),
         submission=submission_from(data.get("submission")),
+        preprocess=PreprocessConfig.model_validate(data.get("preprocess") or {}),
     )
 
 
@@ -102,14 +118,33 @@ def load_run_data(run: str, progress: Callable[[int, int], None] | None = None) 
     folds = read_folds(paths.folds)
     test = read_test_table(paths.test_table) if paths.test_table.exists() else None
     images = tuple(folds.paths) + (tuple(test.paths) if test else ())
-    cache = ImageCache.open(
+    cache = open_images(record, images, record.preprocess, progress)
+    return RunData(record, folds, test, cache)
+
+
+def open_images(
+    record: RunRecord,
+    images: tuple[str, ...],
+    preprocess: PreprocessConfig,
+    progress: Callable[[int, int], None] | None = None,
+) -> ImageSource:
+    """This node's decoded images of a run, or a source that decodes them on the fly."""
+    return ImageCache.open(
         images,
         record.cache_size,
         cache_directory(record.config),
         record.data_fingerprint,
+        preprocess=preprocess,
+        limit_bytes=cache_limit_bytes(record.config),
         progress=progress,
     )
-    return RunData(record, folds, test, cache)
+
+
+@lru_cache(maxsize=4)
+def _opened(
+    record: RunRecord, images: tuple[str, ...], preprocess: PreprocessConfig
+) -> ImageSource:
+    return open_images(record, images, preprocess)
 
 
 @lru_cache(maxsize=1)
@@ -122,3 +157,9 @@ def cache_directory(config: RunConfig) -> Path:
     """Where decoded images lie on this node."""
     chosen = config.data.cache_dir
     return (Path(chosen).expanduser() if chosen else default_cache_dir()) / "images"
+
+
+def cache_limit_bytes(config: RunConfig) -> int | None:
+    """The user's bound on all decoded images of a node, None for ours."""
+    gigabytes = config.data.cache_gb
+    return None if gigabytes is None else int(gigabytes * 1e9)

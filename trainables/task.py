@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from search_spaces.config import Configuration
@@ -31,6 +31,10 @@ class FoldTask:
             "reported_epochs": self.reported_epochs,
             "threads": self.threads,
         }
+
+    def of(self, configuration: Configuration) -> FoldTask:
+        """The same fold of another configuration."""
+        return replace(self, config_id=configuration.config_id, configuration=configuration)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FoldTask:

@@ -1,7 +1,9 @@
 """Model weights as safetensors: readable by anyone, executing nothing.
 
 The file's own header says how its model is built, so that weights can leave the run without the
-hub or folder that the model once came from.
+hub or folder that the model once came from. Of a plain timm model the keys are timm's; of a
+composed one (`composed.py`) they are timm's behind `backbones.0.` and `backbones.1.`, with `head.`
+beside.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from ensemble.files import Location
-from trainables.backbone import Recipe
+from trainables.recipe import Recipe
 from trainables.task import FoldTask
 
 
@@ -25,8 +27,8 @@ def copy_of(model: nn.Module) -> dict[str, Tensor]:
 
 
 def save_weights(location: Location, model: nn.Module, recipe: Recipe, task: FoldTask) -> None:
-    """Keys as timm's, so that `timm.create_model(name, checkpoint_path=…)` loads the file. The
-    same weights always give the same bytes."""
+    """Keys of a plain model as timm's, so that `timm.create_model(name, checkpoint_path=…)` loads
+    the file. The same weights always give the same bytes."""
     tensors = {key: value.contiguous() for key, value in copy_of(model).items()}
     metadata = {
         "format": "pt",
@@ -40,10 +42,7 @@ def save_weights(location: Location, model: nn.Module, recipe: Recipe, task: Fol
 
 def load_weights(location: Location, model: nn.Module) -> None:
     """Load a file written by `save_weights`; ValueError where it is damaged or another model's."""
-    try:
-        state = load(location.read_bytes())
-    except SafetensorError as error:
-        raise ValueError(f"{location}: not a whole safetensors file: {_line(error)}") from error
+    state = _tensors(location.read_bytes(), location)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -54,8 +53,25 @@ def load_weights(location: Location, model: nn.Module) -> None:
 
 def read_recipe(location: Location) -> Recipe:
     """How the model of these weights is built; ValueError where `save_weights` did not say."""
+    return _recipe(location.read_bytes(), location)
+
+
+def read_weights(location: Location) -> tuple[Recipe, dict[str, Tensor]]:
+    """Recipe and tensors; ValueError where the file is damaged or not of `save_weights`."""
+    data = location.read_bytes()
+    return _recipe(data, location), _tensors(data, location)
+
+
+def _tensors(data: bytes, location: Location) -> dict[str, Tensor]:
     try:
-        header, _ = _split(location.read_bytes())
+        return dict(load(data))
+    except SafetensorError as error:
+        raise ValueError(f"{location}: not a whole safetensors file: {_line(error)}") from error
+
+
+def _recipe(data: bytes, location: Location) -> Recipe:
+    try:
+        header, _ = _split(data)
         return Recipe.from_dict(json.loads(header["__metadata__"]["recipe"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(

@@ -11,6 +11,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from tuner.options import ConfigDir, Overrides
+from tuner.preview_command import preview
+
 
 class NoMembersError(Exception):
     """A search that ended by itself without an ensemble: not the user's mistake, yet no success."""
@@ -26,21 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[KEY=VALUE]...",
-        help="Hydra overrides, e.g. experiment=csv data.path=train.csv optimizer.lr=3e-4 "
-        "'backbone=choice(convnext_tiny,vit_small)'.",
-    ),
-]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, e.g. runs/digits.")]
-ConfigDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--config-dir", "-c", help="A folder of your own groups: experiment/, backbone/ …."
-    ),
-]
 
 
 @app.command()
@@ -92,6 +81,9 @@ def show(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
     console = _console()
     for part in render(load_study(overrides or [], config_dir)):
         console.print(part)
+
+
+app.command()(preview)
 
 
 @app.command()

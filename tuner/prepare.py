@@ -20,13 +20,20 @@ import yaml
 
 from search_spaces.config import RunConfig
 from search_spaces.space import Space, Study
-from trainables.backbone import check_backbone_name, check_hub_weights
+from trainables.backbone import check_backbone, check_backbone_name, check_earlier_runs
+from trainables.cache_builder import CacheBuilder
 from trainables.checks import CheckedData, check_data
 from trainables.errors import Problem
-from trainables.folds import assign_folds, write_folds, write_test
+from trainables.folds import assign_folds, read_folds, write_folds, write_test
 from trainables.manifest import Manifest
 from trainables.optim import check_optimizer_name
-from trainables.run_data import RUN_VERSION, RunData, load_run_data
+from trainables.run_data import (
+    RUN_VERSION,
+    RunData,
+    cache_directory,
+    cache_limit_bytes,
+    load_run_data,
+)
 from trainables.seeds import derive_seed
 from trainables.sources import load_manifest
 from tuner.errors import UserError
@@ -84,6 +91,8 @@ def check_names(space: Space) -> None:
     """Unknown names are found now, not in the first fold run."""
     for backbone in space.backbones():
         check_backbone_name(backbone.name)
+        if backbone.second:
+            check_backbone_name(backbone.second, key="backbone.second")
     for name in space.reachable("optimizer.name"):
         check_optimizer_name(name)
 
@@ -91,8 +100,7 @@ def check_names(space: Space) -> None:
 def check_weights(space: Space) -> None:
     """Weights out of reach are found before an hour of decoding."""
     for backbone in space.backbones():
-        if backbone.pretrained and not backbone.weights:
-            check_hub_weights(backbone.name)
+        check_backbone(backbone)
 
 
 def max_epochs(space: Space) -> int:
@@ -108,16 +116,55 @@ def prepare(study: Study, config_dir: Path | None, run: RunDirectory, steps: Ste
     check_names(study.space)
     manifest = load_manifest(config.data)
     check_weights(study.space)
-    checked = check_data(
-        manifest,
-        k=config.folds.k,
-        kind=config.folds.kind,
-        on_bad_image=config.data.on_bad_image,
-        progress=steps("checking images"),
-    )
+    checked = _check_and_decode(study, manifest, steps)
     _write_tables(run, config, checked)
+    _check_earlier_runs(study.space, run)
     run.run_yaml.write_text(_run_yaml(study, config_dir, checked))
-    return Prepared(run, load_run_data(str(run.root), steps("decoding images")))
+    data = load_run_data(str(run.root), steps("decoding images"))
+    for preprocess in study.space.preprocessings():
+        data.cache_of(preprocess)
+    return Prepared(run, data)
+
+
+def _check_and_decode(study: Study, manifest: Manifest, steps: Steps) -> CheckedData:
+    """Look at every image once: what the check has decoded is kept for the fold runs."""
+    config, preprocess = study.run, study.space.preprocessings()[0]
+    with CacheBuilder(
+        (*manifest.paths, *manifest.test_paths),
+        cache_size(study.space, config),
+        cache_directory(config),
+        preprocess=preprocess,
+        limit_bytes=cache_limit_bytes(config),
+    ) as builder:
+        checked = check_data(
+            manifest,
+            k=config.folds.k,
+            kind=config.folds.kind,
+            on_bad_image=config.data.on_bad_image,
+            progress=steps("checking images"),
+            decode=builder.store,
+        )
+        kept = checked.manifest
+        builder.finish((*kept.paths, *kept.test_paths), checked.fingerprint)
+    return checked
+
+
+def cache_size(space: Space, config: RunConfig) -> int:
+    """The side in pixels at which images are cached: what the user says, else the largest image
+    size; where training crops, a quarter more, so that a crop still has the pixels it shows."""
+    if config.data.cache_size is not None:
+        return config.data.cache_size
+    largest = max(space.image_sizes())
+    crops = min(space.reachable("augment.crop_min")) < 1.0 or "crop" in space.reachable(
+        "preprocess.resize"
+    )
+    return -(-largest * 5 // 4 // 32) * 32 if crops else largest
+
+
+def _check_earlier_runs(space: Space, run: RunDirectory) -> None:
+    folds = read_folds(run.folds)
+    for backbone in space.backbones():
+        check_earlier_runs(backbone, folds)
 
 
 def _write_tables(run: RunDirectory, config: RunConfig, checked: CheckedData) -> None:
@@ -166,7 +213,8 @@ def _run_yaml(study: Study, config_dir: Path | None, checked: CheckedData) -> st
             "fingerprint": checked.fingerprint,
             "classes": list(manifest.classes),
             "label_values": list(manifest.label_values),
-            "cache_size": max(study.space.image_sizes()),
+            "cache_size": cache_size(study.space, study.run),
+            "preprocess": study.space.preprocessings()[0].model_dump(mode="json"),
             "n_train": len(manifest.ids),
             "n_test": len(manifest.test_ids),
             "n_dropped": len(checked.dropped),

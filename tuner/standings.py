@@ -97,7 +97,8 @@ def totals(race: Race, slots: int | None) -> Totals:
 
 def is_optimistic(configuration: Mapping[str, Any]) -> bool:
     """Whether its epoch was chosen on the validation fold, which flatters its scores there."""
-    return configuration.get("train", {}).get("keep") == "best"
+    train = configuration.get("train", {})
+    return train.get("keep") == "best" or bool(train.get("patience"))
 
 
 def _backbone_row(race: Race, name: str) -> BackboneRow:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from ensemble.blend import Blend
 from ensemble.metrics import get_metric
@@ -67,6 +68,7 @@ def search(
     with exclusive(run):
         with steps(console) as step:
             prepared = prepare(study, config_dir, run, step)
+        _say_why_no_cache(prepared.data, console)
         return _race_and_blend(study, run, prepared.data, console, in_process)
 
 
@@ -78,7 +80,13 @@ def resume(path: str, *, console: Console, in_process: bool = False) -> Outcome:
     with exclusive(run):
         with steps(console) as step:
             data = load_run_data(str(run.root), step("decoding images"))
+        _say_why_no_cache(data, console)
         return _race_and_blend(study, run, data, console, in_process)
+
+
+def _say_why_no_cache(data: RunData, console: Console) -> None:
+    if data.cache.why:
+        console.print(f"[yellow]note:[/yellow] {escape(data.cache.why)}", soft_wrap=True)
 
 
 def study_of(stored: StoredRun) -> Study:

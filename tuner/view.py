@@ -76,7 +76,7 @@ def leaderboard(
     metric = race.rules.metric
     notes = [Text(f"mean: {metric} over the finished folds; probe: on the probe fold", "dim")]
     if any(_is_marked(row) for row in rows[:limit]):
-        notes.append(Text("* keep: best chose the epoch on the validation fold: optimistic"))
+        notes.append(Text("* the epoch was chosen on the validation fold (keep: best or patience): optimistic"))
     if limit is not None and len(rows) > limit:
         notes.append(Text(f"(+{len(rows) - limit} more in fold_runs.parquet)"))
     return Group(table, *notes)

@@ -19,6 +19,9 @@ DATA = {
     "folder": ["data=folder", "data.path=images"],
     "pretrained": ["data=parquet", "data.path=train.parquet", "data.images=train"],
     "scratch": ["data=csv", "data.path=train.csv", "data.images=train"],
+    "document": ["data.path=train.csv", "data.images=train"],
+    "sketch": ["data.path=train.csv", "data.images=train"],
+    "cars": ["data.path=train"],
 }
 
 
@@ -54,6 +57,29 @@ def test_from_scratch_nothing_is_downloaded_and_images_are_small() -> None:
     space = load_study(["experiment=scratch", *DATA["scratch"]]).space
     assert space.image_sizes() == (64,)
     assert not any(backbone.pretrained for backbone in space.backbones())
+
+
+def test_the_recipes_of_contests_are_those_of_their_teams() -> None:
+    document, sketch, cars = (
+        load_study([f"experiment={name}", *DATA[name]]) for name in ("document", "sketch", "cars")
+    )
+    names = {one.name.partition(".")[0] for one in document.space.backbones()}
+    assert names == {
+        *("convnextv2_large", "efficientnetv2_rw_m", "deit3_large_patch16_384"),
+        *("swinv2_base_window12to24_192to384", "regnety_320"),
+    }
+    assert document.run.search.metric == document.run.blend.metric == "macro_f1"
+    assert document.run.replay.policy == "document"
+    assert not document.run.replay.mixes
+    assert sketch.run.search.metric == sketch.run.blend.metric == "accuracy"
+    assert sketch.space.reachable("augment.mixup") == sketch.space.reachable("augment.cutmix")
+    assert {"cross_entropy", "focal", "cross_entropy_focal"} == set(
+        sketch.space.reachable("loss.name")
+    )
+    assert cars.run.search.metric == cars.run.blend.metric == "log_loss"
+    assert set(cars.space.reachable("loss.name")) >= {"adaface", "cross_entropy_focal"}
+    assert "swa" in cars.space.reachable("averaging.name")
+    assert cars.space.reachable("tta.training") == (4,)
 
 
 @pytest.mark.parametrize("group", [*CONFIGURATION_GROUPS, *RUN_GROUPS])

@@ -19,6 +19,7 @@ from trainables.backbone import (
     Normalisation,
     Recipe,
     build_backbone,
+    check_backbone,
     check_backbone_name,
     check_hub_weights,
     normalisation_of,
@@ -337,3 +338,27 @@ def test_a_pickled_file_executes_nothing(tmp_path: Path) -> None:
     with pytest.raises(BackboneError, match="cannot be read"):
         build_backbone(config, 3, 32)
     assert not (tmp_path / "exploded").exists()
+
+
+# --- a folder of files -----------------------------------------------------------------------
+
+
+def test_a_folder_gives_each_backbone_its_own_file(tmp_path: Path) -> None:
+    states = {name: made_state(name, 3) for name in ("test_resnet", "test_byobnet")}
+    save_file(states["test_resnet"], tmp_path / "test_resnet.safetensors")
+    torch.save(states["test_byobnet"], tmp_path / "test_byobnet.r160_in1k.pth")
+    for name, state in states.items():
+        for tag in ("", ".r160_in1k"):
+            config = BackboneConfig(name=f"{name}{tag}", pretrained=True, weights=str(tmp_path))
+            check_backbone(config)
+            assert_holds(build_backbone(config, 3, 32).model, state)
+
+
+def test_a_folder_without_the_backbone_lists_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "resnet18.pth").touch()
+    config = BackboneConfig(name="test_vit", second="test_vit", second_weights=str(tmp_path))
+    for refused in (lambda: check_backbone(config), lambda: build_backbone(config, 3, 32)):
+        expected = r"backbone\.second_weights=.*has no test_vit\..*; it holds resnet18\.pth; rename"
+        with pytest.raises(BackboneError, match=expected) as caught:
+            refused()
+        assert "\n" not in str(caught.value)

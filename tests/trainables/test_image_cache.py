@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
+from search_spaces.config import PreprocessConfig
+from trainables.decoded_source import DecodedSource
 from trainables.errors import DataError
 from trainables.image_cache import ImageCache
 from trainables.images import read_square
@@ -152,22 +154,53 @@ def test_an_unreadable_image_is_named_and_leaves_nothing(paths: list[str], tmp_p
 def test_a_disk_too_small_is_found_before_decoding(
     paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    expected = ImageCache.open(paths, 16, tmp_path / "other", "key")[[3, 1]]
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-    with pytest.raises(OSError, match=r"set data\.cache_dir to another disk") as caught:
-        ImageCache.open(paths, 16, tmp_path / "cache", "key")
-    assert caught.value.errno == errno.ENOSPC
-    assert caught.value.filename.endswith(".npy")
+    calls: list[int] = []
+    source = ImageCache.open(
+        paths, 16, tmp_path / "cache", "key", lambda done, _: calls.append(done)
+    )
+    assert isinstance(source, DecodedSource)
+    assert calls == []
+    assert "0.0188 MB" in source.why
+    assert "set data.cache_dir to another disk" in source.why
     assert cache_files(tmp_path / "cache") == []
+    np.testing.assert_array_equal(source[[3, 1]], expected)
 
 
-def test_a_disk_that_fills_up_names_the_file_and_leaves_nothing(
-    paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("call", ["pwrite", "posix_fallocate"])
+def test_a_disk_that_fills_up_leaves_nothing_and_images_are_decoded_on_the_fly(
+    call: str, paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "pwrite", full)
-    with pytest.raises(OSError, match="No space left") as caught:
+    monkeypatch.setattr(os, call, full)
+    source = ImageCache.open(paths, 16, tmp_path / "cache", "key")
+    assert isinstance(source, DecodedSource)
+    assert "disk filled up" in source.why
+    assert "\n" not in source.why
+    assert cache_files(tmp_path / "cache") == []
+
+
+def test_a_disk_that_cannot_reserve_is_written_all_the_same(
+    paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", unsupported)
+    assert isinstance(ImageCache.open(paths, 16, tmp_path / "cache", "key"), ImageCache)
+
+
+def test_a_broken_disk_is_an_error_that_names_the_file(
+    paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "pwrite", broken)
+    with pytest.raises(OSError, match="Input/output error") as caught:
         ImageCache.open(paths, 16, tmp_path / "cache", "key")
     assert caught.value.filename.endswith(".npy")
     assert cache_files(tmp_path / "cache") == []
@@ -180,3 +213,100 @@ def test_short_writes_are_completed(
     monkeypatch.setattr(os, "pwrite", lambda file, data, at: whole(file, data[:100], at))
     cache = ImageCache.open(paths, 16, tmp_path / "cache", "key")
     np.testing.assert_array_equal(cache[3][0], read_square(paths[3], 16))
+
+
+# --- shapes, steps, room -----------------------------------------------------------------------
+
+
+def test_the_ratios_of_the_originals_are_kept(paths: list[str], tmp_path: Path) -> None:
+    assert cv2.imwrite(paths[2], np.zeros((40, 10, 3), np.uint8))
+    cache = ImageCache.open(paths, 16, tmp_path / "cache", "key")
+    assert cache.aspects.dtype == np.float32
+    assert cache.aspects.tolist() == [1.5, 1.5, 0.25] + [1.5] * 21
+    again = pickle.loads(pickle.dumps(cache))
+    np.testing.assert_array_equal(again.aspects, cache.aspects)
+
+
+def test_what_changes_pixels_has_a_cache_of_its_own(paths: list[str], tmp_path: Path) -> None:
+    grey, plain, letterbox = (
+        ImageCache.open(paths, 16, tmp_path / "cache", "key", preprocess=preprocess)
+        for preprocess in (
+            PreprocessConfig(grey=True),
+            PreprocessConfig(),
+            PreprocessConfig(resize="letterbox", fill=255),
+        )
+    )
+    assert isinstance(grey, ImageCache)
+    assert isinstance(plain, ImageCache)
+    assert isinstance(letterbox, ImageCache)
+    assert grey.path != plain.path == letterbox.path
+    assert (grey[[3]][..., 0] == grey[[3]][..., 1]).all()
+
+
+def test_rows_are_taken_into_a_given_buffer(paths: list[str], tmp_path: Path) -> None:
+    cache = ImageCache.open(paths, 16, tmp_path / "cache", "key")
+    buffer = np.zeros((3, 16, 16, 3), np.uint8)
+    assert cache.take([5, -1, 5], buffer) is buffer
+    np.testing.assert_array_equal(buffer, cache[[5, 23, 5]])
+    cache.take([], buffer[:0])
+    for rows, out, problem in (
+        ([24, 0, 0], buffer, "rows 0 to 24 of 24 images"),
+        ([-25, 0, 0], buffer, "rows -25 to 0 of 24 images"),
+        ([0.5, 1, 2], buffer, "integers"),
+        ([0, 1], buffer, "expected out of"),
+        ([0, 1, 2], buffer.astype(np.int64), "expected out of"),
+    ):
+        with pytest.raises((IndexError, ValueError), match=problem):
+            cache.take(rows, out)
+
+
+def test_no_images_make_an_empty_cache(tmp_path: Path) -> None:
+    cache = ImageCache.open([], 16, tmp_path / "cache", "key")
+    assert (len(cache), cache.size, cache.aspects.shape) == (0, 16, (0,))
+
+
+def test_a_file_of_squares_alone_has_ratios_of_one(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((3, 8, 8, 3), np.uint8))
+    assert ImageCache(tmp_path / "a.npy").aspects.tolist() == [1, 1, 1]
+    np.save(tmp_path / "b.npy", np.zeros((3, 8, 8, 1), np.uint8))
+    with pytest.raises(ValueError, match=r"b\.npy: expected \(N, S, S, 3\) uint8"):
+        ImageCache(tmp_path / "b.npy")
+
+
+def test_nothing_is_cached_with_a_limit_of_zero(paths: list[str], tmp_path: Path) -> None:
+    ImageCache.open(paths, 16, tmp_path / "cache", "key")
+    source = ImageCache.open(paths, 16, tmp_path / "cache", "key", limit_bytes=0)
+    assert isinstance(source, DecodedSource)
+    assert "data.cache_gb is 0" in source.why
+
+
+def test_the_longest_unused_cache_makes_room(paths: list[str], tmp_path: Path) -> None:
+    """Each holds 24 * (768 + 4) bytes and 256 of headers: two fit into 40,000."""
+    directory = tmp_path / "cache"
+
+    def opened(key: str) -> object:
+        return ImageCache.open(paths, 16, directory, key, limit_bytes=40_000)
+
+    for age, key in ((300, "first"), (200, "second")):
+        path = opened(key).path  # type: ignore[attr-defined]
+        used = path.stat().st_mtime - age
+        os.utime(path, (used, used))
+    opened("first")  # used now: the second is the older one
+    opened("third")
+    assert [name.split("-")[0] for name in cache_files(directory)] == ["first", "third"]
+
+
+def test_a_cache_in_use_stays_and_the_next_decodes_on_the_fly(
+    paths: list[str], tmp_path: Path
+) -> None:
+    directory = tmp_path / "cache"
+    first = ImageCache.open(paths, 16, directory, "first", limit_bytes=30_000)
+    assert isinstance(first, ImageCache)
+    second = ImageCache.open(paths, 16, directory, "second", limit_bytes=30_000)
+    assert isinstance(second, DecodedSource)
+    assert second.why.endswith("may take 0.03 MB in all; raise data.cache_gb")
+    np.testing.assert_array_equal(second[[4]], first[[4]])
+    del first
+    third = ImageCache.open(paths, 16, directory, "third", limit_bytes=30_000)
+    assert isinstance(third, ImageCache)
+    assert cache_files(directory) == [third.path.name]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import multiprocessing
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,28 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainables.errors import DataError
-from trainables.images import decode_image, fit_square, in_threads, read_square
+from tests.trainables.odd_images import (
+    BROKEN_PROFILE,
+    BROKEN_TEXT,
+    ORIENTATIONS,
+    broken_files,
+    chunk,
+    picture,
+    sound_files,
+    turned_file,
+    upright,
+)
+from trainables.errors import DataError, UnreadableImageError
+from trainables.images import (
+    decode_image,
+    fit_square,
+    in_threads,
+    read_square,
+    read_square_and_aspect,
+    upright_size,
+    usable_cores,
+)
+from trainables.shrink import shrink
 
 
 def smooth(height: int = 60, width: int = 80) -> np.ndarray:
@@ -179,6 +202,170 @@ def test_an_image_of_the_right_size_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(encoded(Image.fromarray(smooth(32, 32)), "PNG"))
     assert differs(read_square(path, 32), smooth(32, 32)) == 0
+
+
+def test_a_colour_jpeg_of_luma_and_ink_keeps_its_colours() -> None:
+    assert differs(decode_image(sound_files()["ycck.jpg"]), picture()) < 4
+
+
+def test_of_an_animation_the_first_frame_is_taken() -> None:
+    for name in ("animated.png", "gif_in_clothes.png", "animated.webp"):
+        assert differs(decode_image(sound_files()[name]), picture()) < 6
+
+
+# --- turned and reduced ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_every_orientation_is_turned_upright(form: str, orientation: int) -> None:
+    data = turned_file(form, orientation, picture())
+    shown = upright(picture(), orientation)
+    assert differs(decode_image(data), shown) < 4
+    assert upright_size(data) == (shown.shape[1], shown.shape[0])
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("size", [16, 32, 64, 128, 250])  # at 1/8, 1/8, 1/4, 1/2 and in full
+def test_a_reduced_jpeg_is_turned_upright_and_close_to_the_full_one(
+    orientation: int, size: int
+) -> None:
+    data = turned_file("JPEG", orientation, picture(257, 390))
+    square, aspect = read_square_and_aspect(data, size)
+    shown = upright(picture(257, 390), orientation)
+    assert differs(square, fit_square(shown, size)) < 3
+    assert aspect == shown.shape[1] / shown.shape[0]
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "decoded"),
+    [
+        (256, 300, (32, 38)),  # at 1/8, 37.5 wide
+        (255, 900, (64, 225)),  # at 1/4: at 1/8 it would be less than 32 high
+        (64, 200, (32, 100)),
+    ],
+)
+def test_no_side_of_a_reduced_jpeg_falls_below_the_square(
+    height: int, width: int, decoded: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def recorded(image: np.ndarray, *arguments: Any) -> np.ndarray:
+        seen.append(image.shape[:2])
+        return shrink(image, *arguments)
+
+    monkeypatch.setattr("trainables.images.shrink", recorded)
+    read_square(encoded(Image.fromarray(picture(height, width)), "JPEG"), 32)
+    assert seen == [decoded]
+
+
+def test_fine_detail_of_a_reduced_jpeg_is_averaged_not_dropped() -> None:
+    stripes = np.zeros((512, 512, 3), np.uint8)
+    stripes[:, ::2] = 200
+    square = read_square(encoded(Image.fromarray(stripes), "JPEG", quality=95), 64)
+    assert np.abs(square.astype(int) - 100).max() <= 3
+
+
+# --- odd files ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sound_files())
+def test_the_size_without_decoding_is_that_of_the_decoded_image(name: str) -> None:
+    data = sound_files()[name]
+    height, width = decode_image(data, name).shape[:2]
+    assert upright_size(data, name) == (width, height)
+    assert read_square_and_aspect(data, 16, name)[1] == width / height
+
+
+@pytest.mark.parametrize("name", broken_files())
+def test_a_broken_file_is_reported_in_one_line(name: str) -> None:
+    with pytest.raises(UnreadableImageError) as caught:
+        decode_image(broken_files()[name], name)
+    assert str(caught.value).startswith(f"{name}: ")
+    assert "\n" not in str(caught.value)
+    assert " at 0x" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "BMP"])
+def test_an_image_too_large_for_memory_is_refused(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainables.images.MAX_PIXELS", 60 * 80 - 1)
+    with pytest.raises(DataError, match=r"big: 80 x 60 pixels, more than .* save it smaller"):
+        decode_image(encoded(Image.fromarray(picture()), form), "big")
+
+
+@pytest.mark.parametrize("name", ["plain.jpg", "plain.png", "lossless.webp", "plain.bmp"])
+def test_damage_anywhere_gives_pixels_or_a_reason(name: str) -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(40):
+        data = bytearray(sound_files()[name])
+        for at in generator.integers(0, len(data), 3):
+            data[at] = generator.integers(0, 256)
+        with contextlib.suppress(UnreadableImageError):
+            assert decode_image(bytes(data), name).ndim == 3
+
+
+def test_trouble_of_libpng_is_neither_printed_nor_seen() -> None:
+    """What libpng has to say of a broken colour profile goes past Python to stderr."""
+    code = (
+        "from tests.trainables.odd_images import *; from trainables.images import decode_image\n"
+        "for data in (png(BROKEN_PROFILE), png(BROKEN_TEXT), png(BROKEN_PROFILE + BROKEN_TEXT)):\n"
+        "    assert (decode_image(data) == picture()).all()\n"
+        "for data in broken_files().values():\n"
+        "    try: decode_image(data)\n"
+        "    except ValueError: pass\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_broken_profile_does_no_harm_to_a_see_through_png() -> None:
+    layer = np.dstack([picture(), np.full((60, 80), 255, np.uint8)])
+    whole = encoded(Image.fromarray(layer), "PNG")
+    spoilt = whole[:33] + BROKEN_PROFILE + BROKEN_TEXT + whole[33:]
+    assert differs(decode_image(spoilt), picture()) == 0
+
+
+def test_a_suggested_palette_in_a_grey_png_does_no_harm() -> None:
+    whole = encoded(Image.fromarray(picture()).convert("L"), "PNG")
+    spoilt = whole[:33] + chunk(b"PLTE", bytes(9)) + whole[33:]
+    assert differs(decode_image(spoilt), decode_image(whole)) == 0
+
+
+def outcome(name: str) -> bytes | str:
+    """A file's square, or why there is none."""
+    data = {**sound_files(), **broken_files()}[name]
+    try:
+        return read_square(data, 32, name).tobytes()
+    except UnreadableImageError as error:
+        return str(error)
+
+
+def outcomes(names: list[str]) -> list[bytes | str]:
+    return [outcome(name) for name in names]
+
+
+def test_odd_files_decode_the_same_in_any_thread_and_process() -> None:
+    names = list({**sound_files(), **broken_files()})
+    alone = outcomes(names)
+    many = names * 4
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(outcome, many)) == alone * 4
+    with multiprocessing.get_context("spawn").Pool(2) as processes:
+        assert processes.map(outcomes, [names, names[::-1]], chunksize=1) == [alone, alone[::-1]]
+
+
+# --- threads -----------------------------------------------------------------------------------
+
+
+def test_work_is_begun_only_a_little_ahead_of_the_caller() -> None:
+    begun = []
+    results = in_threads(begun.append, range(10_000), threads=2)
+    next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert len(begun) < 100
+    assert usable_cores() >= 1
 
 
 def test_threads_give_results_in_order_and_errors_to_the_caller() -> None:

@@ -12,16 +12,15 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 from ensemble.store import read_predictions
 from search_spaces.config import Configuration
 from tests.trainables.tiny_run import TinyRun, changed
-from trainables import loop
-from trainables.augment import evaluation_transform
+from trainables import evaluation, loop
 from trainables.backbone import rebuild
 from trainables.failure import DivergedError
-from trainables.loader import evaluation_batches
 from trainables.loop import FoldRun, default_device, stored_result
 from trainables.losses import build_loss
 from trainables.precision import FULL
 from trainables.predict import predict_probabilities
 from trainables.task import FoldTask
+from trainables.views import PLAIN, cached, view_batches
 from trainables.weights import copy_of, load_weights, read_recipe
 
 CPU = torch.device("cpu")
@@ -37,10 +36,11 @@ def predicted_by_the_stored_weights(run: TinyRun, task: FoldTask, rows: np.ndarr
     recipe = read_recipe(location)
     model = rebuild(recipe, len(run.data.record.classes))
     load_weights(location, model)
-    transform = evaluation_transform(task.configuration.train.image_size)
+    names = [str(row) for row in rows]
+    shown = cached(run.data.cache, rows, names, task.configuration.preprocess)
     return predict_probabilities(
         model.to(memory_format=torch.channels_last),
-        evaluation_batches(run.data.cache, rows, transform, 16),
+        view_batches(shown, task.configuration, PLAIN, seed=0, batch_size=16),
         recipe.normalisation,
         n_classes=len(run.data.record.classes),
         device=CPU,
@@ -138,7 +138,7 @@ def test_the_store_tells_the_configuration_but_not_the_clock(tiny_run: TinyRun) 
     assert metadata.configuration == task.configuration.model_dump(mode="json")
     assert metadata.classes == ("class_00", "class_01", "class_02")
     assert metadata.data_fingerprint == tiny_run.data.record.data_fingerprint
-    assert set(result.metrics) - set(metadata.metrics) == {"seconds", "images_per_second"}
+    assert set(result.metrics) - set(metadata.metrics) == set(loop.WALL_CLOCK)
 
 
 def test_a_finished_fold_run_leaves_no_checkpoint(tiny_run: TinyRun) -> None:
@@ -227,13 +227,13 @@ def test_a_learning_rate_far_too_large_is_told_as_divergence(tiny_run: TinyRun) 
 def test_a_loss_that_is_not_finite_names_epoch_and_lr(
     tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = build_loss(tiny_run.configuration.loss), []
+    real, calls = build_loss(tiny_run.configuration.loss, np.full(3, 5)), []
 
     def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         calls.append(1)
         return real(logits, labels) * (math.nan if len(calls) == 4 else 1.0)
 
-    monkeypatch.setattr(loop, "build_loss", lambda config: loss)
+    monkeypatch.setattr(loop, "build_loss", lambda config, counts: loss)
     with pytest.raises(DivergedError, match=r"training loss is nan in epoch 2 \(lr 0\.01\)"):
         tiny_run.finish()
 
@@ -241,7 +241,9 @@ def test_a_loss_that_is_not_finite_names_epoch_and_lr(
 def test_probabilities_that_are_not_finite_are_divergence_too(
     tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "predict_probabilities", lambda *_, **__: np.full((8, 3), np.nan))
+    monkeypatch.setattr(
+        evaluation, "predict_probabilities", lambda *_, **__: np.full((8, 3), np.nan)
+    )
     with pytest.raises(DivergedError, match=r"probabilities are not finite in epoch 1 \(lr 0\.01"):
         tiny_run.finish()
 

@@ -19,7 +19,10 @@ from trainables.run_data import RunData
 
 
 class RecordingCache(ImageCache):
-    """The same pixels; writes down which rows were read in which phase."""
+    """The same pixels; writes down which rows were read in which phase. Nobody gets at the mapped
+    pixels themselves."""
+
+    pixels = None  # type: ignore[assignment]
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -29,6 +32,10 @@ class RecordingCache(ImageCache):
     def __getitem__(self, rows: Any) -> Any:
         self.reads += [(self.phase, int(row)) for row in np.atleast_1d(rows)]
         return super().__getitem__(rows)
+
+    def take(self, rows: Any, out: Any) -> Any:
+        self.reads += [(self.phase, int(row)) for row in np.atleast_1d(rows)]
+        return super().take(rows, out)
 
     def read_in(self, phase: str) -> Counter[int]:
         return Counter(row for where, row in self.reads if where == phase)

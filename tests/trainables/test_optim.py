@@ -1,31 +1,20 @@
 from __future__ import annotations
 
-import math
-
 import pytest
+import timm
 import torch
 from torch import nn
 
-from search_spaces.config import OptimizerConfig, ScheduleConfig
+from search_spaces.config import OptimizerConfig
 from trainables import optim
-from trainables.optim import OptimizerError, build_optimizer, build_schedule, check_optimizer_name
+from trainables.composed import ComposedModel, n_features, parameter_depths
+from trainables.optim import OptimizerError, build_optimizer, check_optimizer_name
 
 
 def small_model() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2), nn.LayerNorm(2)
     )
-
-
-def learning_rates(config: ScheduleConfig, steps: int, lr: float = 1.0) -> list[float]:
-    """The rate at every step, as the loop sets it."""
-    optimizer = build_optimizer(OptimizerConfig(name="sgd", lr=lr), small_model())
-    schedule = build_schedule(config, optimizer, lr=lr, total_steps=steps)
-    rates = []
-    for step in range(steps):
-        schedule.step_update(step)
-        rates.append(optimizer.param_groups[0]["lr"])
-    return rates
 
 
 def test_a_misspelt_optimizer_is_told_the_nearest_names() -> None:
@@ -73,52 +62,120 @@ def test_one_that_this_machine_lacks_is_one_line(monkeypatch: pytest.MonkeyPatch
     assert str(caught.value) == "optimizer.name=fusedadam: CUDA required for APEX optimizers"
 
 
-def test_warm_up_rises_in_a_line_and_the_cosine_falls_to_its_floor() -> None:
-    rates = learning_rates(
-        ScheduleConfig(name="cosine", warmup_fraction=0.2, final_fraction=0.1), steps=50, lr=2.0
-    )
-    warm, rest = rates[:10], rates[10:]
-    for step, rate in enumerate(warm):  # from 1 % of the rate
-        assert rate == pytest.approx(0.02 + step * 1.98 / 10)
-    for step, rate in enumerate(rest):
-        assert rate == pytest.approx(0.2 + 0.5 * 1.8 * (1 + math.cos(math.pi * step / 40)))
-    assert max(rates) == rest[0] == 2.0
-    assert rest[20] == pytest.approx((2.0 + 0.2) / 2)
-    assert rates[-1] == pytest.approx(0.2, abs=0.01)
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("sgd", "momentum", 0.7),
+        ("rmsprop", "momentum", 0.7),
+        ("muon", "momentum", 0.7),
+        ("adamw", "betas", (0.9, 0.999)),
+        ("lion", "betas", (0.9, 0.99)),
+    ],
+)
+def test_momentum_goes_to_those_that_have_one(name: str, key: str, value: object) -> None:
+    optimizer = build_optimizer(OptimizerConfig(name=name, lr=0.1, momentum=0.7), small_model())
+    assert {group[key] for group in optimizer.param_groups} == {value}
 
 
-def test_without_warm_up_the_first_step_has_the_full_rate() -> None:
-    rates = learning_rates(ScheduleConfig(name="cosine", warmup_fraction=0.0), steps=4)
-    assert rates[0] == 1.0
-    assert rates == sorted(rates, reverse=True)
+def test_sgd_without_momentum_does_not_look_ahead() -> None:
+    optimizer = build_optimizer(OptimizerConfig(name="sgd", lr=0.1, momentum=0.0), small_model())
+    assert {group["nesterov"] for group in optimizer.param_groups} == {False}
 
 
-def test_constant_stays_at_the_rate_after_its_warm_up() -> None:
-    rates = learning_rates(
-        ScheduleConfig(name="constant", warmup_fraction=0.25, final_fraction=0.01), steps=20
-    )
-    assert rates[:5] == pytest.approx([0.01 + step * 0.99 / 5 for step in range(5)])
-    assert rates[5:] == [1.0] * 15
+def test_settings_that_an_optimizer_refuses_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(*_: object, **__: object) -> None:
+        raise ValueError("Invalid beta\n parameter")
+
+    monkeypatch.setattr(optim, "create_optimizer_v2", refusing)
+    with pytest.raises(OptimizerError, match=r"^optimizer.name=adam: Invalid beta parameter$"):
+        build_optimizer(OptimizerConfig(name="adam", lr=0.1), small_model())
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3])
-@pytest.mark.parametrize("name", ["cosine", "constant"])
-def test_very_short_runs_have_a_schedule_too(name: str, steps: int) -> None:
-    config = ScheduleConfig(name=name, warmup_fraction=0.9)
-    assert all(0.0 < rate <= 1.0 for rate in learning_rates(config, steps))
+# --- layer-wise learning rates ---------------------------------------------------------------
 
 
-def test_the_schedule_goes_on_from_its_state() -> None:
-    config = ScheduleConfig(name="cosine", warmup_fraction=0.3)
-    whole = learning_rates(config, 12)
-    optimizer = build_optimizer(OptimizerConfig(name="sgd", lr=1.0), small_model())
-    first = build_schedule(config, optimizer, lr=1.0, total_steps=12)
-    first.step_update(5)
-    other = build_optimizer(OptimizerConfig(name="sgd", lr=1.0), small_model())
-    again = build_schedule(config, other, lr=1.0, total_steps=12)
-    again.load_state_dict(first.state_dict())
-    again.step_update(6)
-    assert other.param_groups[0]["lr"] == whole[6]
+def scales(model: nn.Module, layer_decay: float, name: str = "adamw") -> dict[str, float]:
+    config = OptimizerConfig(name=name, lr=1.0, weight_decay=0.1)
+    optimizer = build_optimizer(config, model, layer_decay=layer_decay)
+    found = {
+        id(parameter): group.get("lr_scale", 1.0)
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    return {key: found[id(parameter)] for key, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_resnet", "test_convnext"])
+def test_layers_learn_the_more_slowly_the_nearer_they_are_to_the_image(name: str) -> None:
+    model = timm.create_model(name, num_classes=3)
+    depths = parameter_depths(model, coarse=False)
+    found, deepest = scales(model, 0.5), max(depths.values())
+    assert found == {key: 0.5 ** (deepest - depth) for key, depth in depths.items()}
+    classifier = {id(parameter) for parameter in model.get_classifier().parameters()}
+    heads = [key for key, value in model.named_parameters() if id(value) in classifier]
+    assert {found[key] for key in heads} == {1.0}
+    assert set(scales(model, 1.0).values()) == {1.0}
+
+
+def fused() -> ComposedModel:
+    backbones = [timm.create_model(name, num_classes=0) for name in ("test_resnet", "test_vit")]
+    return ComposedModel(backbones, nn.Linear(n_features(backbones), 3))
+
+
+def test_both_backbones_decay_from_their_common_head() -> None:
+    found = scales(fused(), 0.5)
+    assert {value for key, value in found.items() if key.startswith("head.")} == {1.0}
+    for number in (0, 1):
+        own = [value for key, value in found.items() if key.startswith(f"backbones.{number}.")]
+        assert max(own) == 0.5
+        assert min(own) < 0.5
+
+
+# --- Muon ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer_decay", [1.0, 0.5])
+@pytest.mark.parametrize("kind", ["timm", "fused"])
+def test_muon_leaves_classifier_and_embeddings_to_adamw(kind: str, layer_decay: float) -> None:
+    model = fused() if kind == "fused" else timm.create_model("test_vit", num_classes=3)
+    config = OptimizerConfig(name="muon", lr=0.01, weight_decay=0.1)
+    optimizer = build_optimizer(config, model, layer_decay=layer_decay)
+    names = {id(parameter): key for key, parameter in model.named_parameters()}
+    left = {
+        names[id(parameter)]
+        for group in optimizer.param_groups
+        if group.get("use_fallback")
+        for parameter in group["params"]
+    }
+    prefix = "backbones.1." if kind == "fused" else ""
+    assert left == {"head.weight", "head.bias", f"{prefix}pos_embed", f"{prefix}cls_token"}
+    images = torch.rand(2, 3, 160, 160)
+    model(images).square().sum().backward()
+    optimizer.step()
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "lion", "muon", "rmsprop", "sgd"])
+def test_every_member_of_the_group_goes_on_from_its_state(name: str) -> None:
+    def train(model: nn.Module, optimizer: torch.optim.Optimizer, seeds: range) -> None:
+        for seed in seeds:
+            optimizer.zero_grad()
+            images = torch.rand(4, 3, 3, 3, generator=torch.Generator().manual_seed(seed))
+            model(images).square().sum().backward()
+            optimizer.step()
+
+    config = OptimizerConfig(name=name, lr=0.01, weight_decay=0.1)
+    whole, first, second = small_model(), small_model(), small_model()
+    first.load_state_dict(whole.state_dict())
+    train(whole, build_optimizer(config, whole), range(4))
+    optimizer = build_optimizer(config, first)
+    train(first, optimizer, range(2))
+    again = build_optimizer(config, second)
+    second.load_state_dict(first.state_dict())
+    again.load_state_dict(optimizer.state_dict())
+    train(second, again, range(2, 4))
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name]), name
 
 
 def test_a_step_moves_the_weights() -> None:

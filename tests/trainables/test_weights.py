@@ -9,10 +9,10 @@ from safetensors import safe_open
 from safetensors.torch import load, save_file
 
 from ensemble.files import Location
-from search_spaces.config import BackboneConfig
+from search_spaces.config import BackboneConfig, LossConfig
 from tests.trainables.tiny_run import TinyRun
-from trainables.backbone import Recipe, build_backbone
-from trainables.weights import copy_of, load_weights, read_recipe, save_weights
+from trainables.backbone import Recipe, build_backbone, rebuild
+from trainables.weights import copy_of, load_weights, read_recipe, read_weights, save_weights
 
 
 @pytest.fixture
@@ -68,6 +68,21 @@ def test_stock_timm_loads_the_file(saved: tuple[Location, torch.nn.Module]) -> N
     images = torch.rand(2, 3, 32, 32)
     with torch.inference_mode():
         torch.testing.assert_close(other.eval()(images), model.eval()(images))
+
+
+def test_a_composed_model_comes_back_from_its_file_alone(tiny_run: TinyRun, tmp_path: Path) -> None:
+    config = BackboneConfig(name="test_resnet", second="test_vit")
+    built = build_backbone(config, 3, 32, loss=LossConfig(name="adaface"))
+    location = Location.of(tmp_path / "both.safetensors")
+    save_weights(location, built.model, built.recipe, tiny_run.task(1))
+    recipe, state = read_weights(location)
+    assert recipe == built.recipe == read_recipe(location)
+    assert set(state) == set(built.model.state_dict())
+    again = rebuild(recipe, 3)
+    load_weights(location, again)
+    images = torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(again.eval()(images), built.model.eval()(images))
 
 
 def test_another_models_weights_are_refused(saved: tuple[Location, torch.nn.Module]) -> None:

@@ -1,0 +1,106 @@
+"""Validation and test images of a fold run, and what a model says of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from search_spaces.config import AugmentConfig, Configuration
+from tests.trainables.tiny_run import TinyRun, changed
+from trainables import evaluation as evaluation_module
+from trainables.evaluation import Evaluation
+from trainables.precision import FULL
+from trainables.recipe import Normalisation
+
+CPU = torch.device("cpu")
+PLAIN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+REPLAY = AugmentConfig(name="noisy", rotate_degrees=60, brightness=0.5)
+
+
+class Spy(nn.Module):
+    """Remembers what it was shown; the logits are the means of three regions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[torch.Tensor] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen.append(images.clone())
+        top, bottom = images[:, :, :16].mean(dim=(1, 2, 3)), images[:, :, 16:].mean(dim=(1, 2, 3))
+        return torch.stack([top, bottom, images[..., :16].mean(dim=(1, 2, 3))], dim=1) * 20
+
+
+def evaluation(run: TinyRun, configuration: Configuration | None = None) -> Evaluation:
+    chosen = configuration or run.configuration
+    return Evaluation(chosen, run.data, 0, normalisation=PLAIN, device=CPU)
+
+
+def with_replay(run: TinyRun) -> TinyRun:
+    record = run.data.record
+    config = record.config.model_copy(update={"replay": REPLAY})
+    return replace(run, data=replace(run.data, record=replace(record, config=config)))
+
+
+def shown(model: Spy) -> np.ndarray:
+    return (torch.cat(model.seen) * 255).permute(0, 2, 3, 1).round().numpy().astype(np.uint8)
+
+
+def test_validation_shows_the_held_out_images_once(tiny_run: TinyRun) -> None:
+    model = Spy()
+    found = evaluation(tiny_run).validation(model, FULL)
+    rows = tiny_run.data.folds.validation_rows(0)
+    assert found.shape == (8, 3)
+    np.testing.assert_array_equal(shown(model), tiny_run.data.cache[rows])
+
+
+def test_test_images_are_those_after_the_training_images(tiny_run: TinyRun) -> None:
+    model = Spy()
+    assert evaluation(tiny_run).test(model) is not None
+    np.testing.assert_array_equal(shown(model), tiny_run.data.cache[np.arange(24, 30)])
+    without = replace(tiny_run, data=replace(tiny_run.data, test=None))
+    assert evaluation(without).test(model) is None
+
+
+def test_out_of_fold_and_test_rows_are_averaged_over_the_views(tiny_run: TinyRun) -> None:
+    tta = changed(tiny_run.configuration, tta={"vertical_flip": True})
+    plain, both = evaluation(tiny_run), evaluation(tiny_run, tta)
+    assert plain.is_one_view
+    assert not both.is_one_view
+    quick = both.validation(Spy(), FULL)  # one view after an epoch
+    np.testing.assert_array_equal(quick, plain.validation(Spy(), FULL))
+    model = Spy()
+    averaged = both.out_of_fold(model)
+    assert shown(model).shape[0] == 16
+    assert np.abs(averaged - quick).max() > 1e-3
+    over_logits = changed(tta, tta={"average": "logits"})
+    assert np.abs(evaluation(tiny_run, over_logits).out_of_fold(Spy()) - averaged).max() > 1e-6
+
+
+def test_replay_changes_validation_and_leaves_test_alone(tiny_run: TinyRun) -> None:
+    noisy = with_replay(tiny_run)
+    model, test_model = Spy(), Spy()
+    evaluation(noisy).validation(model, FULL)
+    rows = tiny_run.data.folds.validation_rows(0)
+    assert (shown(model) != tiny_run.data.cache[rows]).any()
+    evaluation(noisy).test(test_model)
+    np.testing.assert_array_equal(shown(test_model), tiny_run.data.cache[np.arange(24, 30)])
+
+
+def test_a_replayed_image_is_the_same_in_every_epoch_fold_run_and_configuration(
+    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noisy, first, again, other = with_replay(tiny_run), Spy(), Spy(), Spy()
+    one = evaluation(noisy)
+    one.validation(first, FULL)
+    one.out_of_fold(again)
+    configuration = changed(
+        noisy.configuration, augment={"rotate_degrees": 3.0}, backbone={"name": "test_vit"}
+    )
+    monkeypatch.setattr(evaluation_module, "KEPT_BYTES", 0)  # made anew each time
+    evaluation(noisy, configuration).validation(other, FULL)
+    np.testing.assert_array_equal(shown(again), shown(first))
+    np.testing.assert_array_equal(shown(other), shown(first))

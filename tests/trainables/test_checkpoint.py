@@ -3,7 +3,6 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -23,11 +22,13 @@ def a_checkpoint() -> Checkpoint:
         epoch=2,
         model={"head.weight": torch.arange(6.0).reshape(2, 3), "n": torch.tensor(3)},
         optimizer={"state": {0: {"step": torch.tensor(4.0)}}, "param_groups": [{"lr": 0.1}]},
-        schedule={"base": np.float64(0.5), "steps": 3, "rates": [0.1, 0.2]},
+        schedule={"base": 0.5, "steps": 3, "rates": [0.1, 0.2]},
         scaler={},
         history=HISTORY,
         best_epoch=1,
         best_model={"head.weight": torch.ones(2, 3)},
+        averager={"steps": 4, "state": {"head.weight": torch.zeros(2, 3)}},
+        micro_batch=16,
     )
 
 
@@ -46,6 +47,9 @@ def test_a_checkpoint_comes_back_as_it_was(location: Location) -> None:
     assert found.schedule == {"base": 0.5, "steps": 3, "rates": [0.1, 0.2]}
     assert found.optimizer == stored.optimizer
     assert found.best_epoch == 1
+    assert found.micro_batch == 16
+    assert found.averager is not None
+    assert torch.equal(found.averager["state"]["head.weight"], torch.zeros(2, 3))
     assert stored.best_model is not None
     assert found.best_model is not None
     assert torch.equal(found.best_model["head.weight"], stored.best_model["head.weight"])
@@ -67,7 +71,7 @@ def test_nothing_is_executed_when_it_is_read(location: Location, tmp_path: Path)
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return (exec, (f"open({str(tmp_path / 'exploded')!r}, 'w')",))
 
-    torch.save({"version": 1, "epoch": Bomb()}, location_file(location))
+    torch.save({"version": 2, "epoch": Bomb()}, location_file(location))
     with pytest.raises(DataError, match="cannot be read as a checkpoint"):
         load_checkpoint(location)
     assert not (tmp_path / "exploded").exists()
@@ -75,7 +79,7 @@ def test_nothing_is_executed_when_it_is_read(location: Location, tmp_path: Path)
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"not a checkpoint", pickle.dumps({"version": 1}, protocol=2)],
+    [b"", b"not a checkpoint", pickle.dumps({"version": 2}, protocol=2)],
     ids=["empty", "words", "a pickle of something else"],
 )
 def test_what_is_no_checkpoint_is_one_line(location: Location, content: bytes) -> None:
@@ -88,7 +92,7 @@ def test_what_is_no_checkpoint_is_one_line(location: Location, content: bytes) -
 
 def test_one_of_another_version_is_refused(location: Location) -> None:
     torch.save({"version": 9}, location_file(location))
-    with pytest.raises(DataError, match="version 9, this foldblend reads 1"):
+    with pytest.raises(DataError, match="version 9, this foldblend reads 2"):
         load_checkpoint(location)
 
 

@@ -1,15 +1,17 @@
-"""What a recipe's parts are worth: policy, loss, averaging, preprocessing and TTA against the nested
-score, at a fixed small budget, over several seeds, each change alone against one reference.
+"""What a recipe's parts are worth: policy, loss, averaging, preprocessing and TTA against the
+nested score, at a fixed small budget, over several seeds, each change alone against one
+reference.
 
     python benchmarks/ablation.py --csv train.csv --images train/ --label-column target \
         --group-column sender --work /tmp/ablation
 
 A variant is the reference with one override. For every seed a run directory is made (its own folds
-and its own random numbers), in which each variant trains all its folds, two at a time with one thread
-each. Its score is nested: of every fold, the temperature is fitted on the other folds' out-of-fold
-rows. The difference to the reference is paired row by row, and its interval comes from resampling
-seeds and whole groups of rows together (2,000 times, percentile). A run that was cut off goes on: what
-is stored in --work is not trained again. Prints a Markdown table, best first in its part.
+and its own random numbers), in which each variant trains all its folds, two at a time with one
+thread each. Its score is nested: of every fold, the temperature is fitted on the other folds'
+out-of-fold rows. The difference to the reference is paired row by row, and its interval comes from
+resampling seeds and whole groups of rows together (2,000 times, percentile). A run that was cut
+off goes on: what is stored in --work is not trained again. Prints a Markdown table, best first in
+its part.
 """
 
 from __future__ import annotations
@@ -236,9 +238,8 @@ def report(
     base, base_right = losses(runs, members_of(reference))
     print("| part | variant | nested log loss | nested accuracy | difference | seconds |")
     print("|---|---|---|---|---|---|")
-    print(
-        f"| {first[0]} | {first[1]} | {base.mean():.3f} | {base_right:.3f} | | {seconds[first]:.0f} |"
-    )
+    cells = (*first, f"{base.mean():.3f}", f"{base_right:.3f}", "", f"{seconds[first]:.0f}")
+    print(f"| {' | '.join(cells)} |")
     rows = []
     for (part, name), configuration in others:
         loss, right = losses(runs, members_of(configuration))

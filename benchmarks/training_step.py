@@ -4,13 +4,13 @@
     python benchmarks/training_step.py --timm-train … --csv train.csv --images train/ \
         --label-column target --image-size 64
 
-Three tiny backbones by five folds, the same models, folds, epochs, batch, augmentation (crops of 8 to
-100 % of the area, flip, colour 0.4), optimizer (SGD) and cores. Ours is the whole command `foldblend
-search` with pruning off: start-up of Ray, check of the data, decoding, training, ensemble, page. timm's
-is fifteen runs of its train.py, one after another, with its defaults; its steady rate is also measured
-with 0, 1 and 2 loader workers, and the best one counts. Without --csv the images are scikit-learn's
-digits as PNG at 32 px. `--timm-train`: train.py of a checkout of timm's repository, near the installed
-version. Run it on an otherwise idle machine.
+Three tiny backbones by five folds, the same models, folds, epochs, batch, augmentation (crops of 8
+to 100 % of the area, flip, colour 0.4), optimizer (SGD) and cores. Ours is the whole command
+`foldblend search` with pruning off: start-up of Ray, check of the data, decoding, training,
+ensemble, page. timm's is fifteen runs of its train.py, one after another, with its defaults; its
+steady rate is also measured with 0, 1 and 2 loader workers, and the best one counts. Without --csv
+the images are scikit-learn's digits as PNG at 32 px. `--timm-train`: train.py of a checkout of
+timm's repository, near the installed version. Run it on an otherwise idle machine.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _rates(run: Path) -> list[float]:
 
 
 def class_folders(run: Path, where: Path) -> list[Path]:
-    """For every fold of the run a folder with train/ and validation/ of links, as timm reads them."""
+    """For every fold of the run a folder of links with train/ and validation/, as timm reads it."""
     table = pq.read_table(run / "folds.parquet").to_pydict()
     made = []
     for fold in range(K):

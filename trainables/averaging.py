@@ -28,10 +28,7 @@ def build_averager(config: AveragingConfig, model: nn.Module) -> Averager | None
 
 
 class Averager(ABC):
-    """An average of a model's weights over its training. `held`: the batch norms whose statistics
-    were frozen in the last epoch, for `recompute_batch_norm`."""
-
-    held: frozenset[str] = frozenset()
+    """An average of a model's weights over its training."""
 
     def after_step(self, model: nn.Module, step: int) -> None:
         """Call after each step of the optimizer, with its number from 0."""
@@ -100,7 +97,6 @@ class EqualAverage(Averager):
     def after_epoch(self, model: nn.Module, epoch: int, epochs: int) -> None:
         if epoch < epochs and epoch - 1 < self._from * epochs - 1e-9:
             return
-        self.held = held_batch_norms(model)
         state = model.state_dict()
         if self._average is None:
             self._average, self._count = _copy(state), 1

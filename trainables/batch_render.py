@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +17,7 @@ from trainables.image_cache import ImageSource
 from trainables.mixing import Mix
 
 Rows = npt.NDArray[np.integer]
+PARTS = 3  # of a batch for each thread
 
 
 class BufferPool:
@@ -102,21 +103,36 @@ class BatchRenderer:
         return source.take(rows, out)
 
     def _run(self, job: Job) -> None:
-        cuts = np.linspace(0, job.size, min(self._n_threads, job.size) + 1).astype(int).tolist()
-        parts = list(pairwise(cuts))
-        if not parts:
+        """Threads take the next part when they are free, and one that has not woken up by the end
+        is not waited for: a small batch is done in less time than that can take."""
+        if self._n_threads == 1 or job.size < 2:
+            job.run(0, job.size)
             return
-        waiting = [self._submit(job.run, *part) for part in parts[1:]]
+        count = min(PARTS * self._n_threads, job.size)
+        parts = deque(pairwise(np.linspace(0, job.size, count + 1).astype(int).tolist()))
+        helpers = [
+            self._pool_of_threads().submit(_work, job, parts) for _ in range(self._n_threads - 1)
+        ]
         try:
-            job.run(*parts[0])
+            _work(job, parts)
         finally:
-            for one in waiting:
-                one.result()
+            for helper in helpers:
+                if not helper.cancel():
+                    helper.result()
 
-    def _submit(self, run: Callable[[int, int], object], start: int, stop: int) -> Future[object]:
+    def _pool_of_threads(self) -> ThreadPoolExecutor:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._n_threads - 1, "render")
-        return self._threads.submit(run, start, stop)
+        return self._threads
+
+
+def _work(job: Job, parts: deque[tuple[int, int]]) -> None:
+    while True:
+        try:
+            part = parts.popleft()
+        except IndexError:
+            return
+        job.run(*part)
 
 
 def _side(source: ImageSource | Pixels) -> int:

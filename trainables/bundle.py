@@ -6,8 +6,8 @@
                                                        timm.create_model("local-dir:<folder>",
                                                        pretrained=True)
 
-Two fused backbones and heads with a margin are no timm models and have no config.json; their keys are
-timm's behind `backbones.0.` and `backbones.1.`, and `head.` (see docs/recipe.md).
+Two fused backbones and heads with a margin are no timm models and have no config.json; their keys
+are timm's behind `backbones.0.` and `backbones.1.`, and `head.` (see docs/recipe.md).
 
 Nothing in a bundle is executed or unpickled when it is loaded.
 """

@@ -43,9 +43,7 @@ def predict_to_files(
     given; returns the number of images."""
     bundle = read_bundle(folder)
     ids, paths = listed_images(images, root)
-    proba = predict_images(
-        bundle, folder, paths, ids=ids, batch_size=batch_size, progress=progress
-    )
+    proba = predict_images(bundle, folder, paths, ids=ids, batch_size=batch_size, progress=progress)
     form = bundle.submission or SubmissionFormat(("id", "label"), "label", "id")
     write_submission(
         output, form, ids, proba, classes=bundle.classes, label_values=bundle.label_values

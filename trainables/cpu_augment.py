@@ -27,7 +27,7 @@ class Job:
     """`run(start, stop)` does so much of `size` pieces of work; disjoint parts in any threads."""
 
     size: int
-    run: Callable[[int, int], object]
+    run: Callable[[int, int], None]
 
 
 def render(

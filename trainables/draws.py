@@ -92,13 +92,7 @@ def draw_batch(
     `image_size`: side of the output in pixels. Nothing is drawn for what is switched off, so the
     stream of `generator` depends on the configuration."""
     n = len(aspects)
-    matrix = _frames(preprocess, aspects)
-    if augment.crop_min < 1.0:
-        cropped = preprocess.resize == "crop"
-        seen = aspects if cropped else np.ones(n, np.float32)
-        boxes = draw_crops(seen, augment.crop_min, augment.crop_ratio, generator)
-        # Of the original itself where that is what gets cropped, else of the squashed or padded.
-        matrix = _scalings(boxes) if cropped else _after(matrix, _scalings(boxes))
+    matrix = _draw_frames(augment, preprocess, aspects, generator)
     for turn in (_draw_flips, _draw_turns, _draw_affine):
         change = turn(augment, n, generator)
         matrix = matrix if change is None else _after(matrix, change)
@@ -146,13 +140,18 @@ def grey_boxes(matrix: Floats, side: int) -> tuple[int, npt.NDArray[np.int32]]:
 
     The mean is over every `step`-th pixel each way of the part of the source that the output's
     frame covers: samples k of y0 <= k < y1 are rows k * step of the square of `side` pixels."""
-    step = max(1, side // 64)
-    low = matrix[:, :, 2] + np.minimum(matrix[:, :, :2], 0.0).sum(2)
-    high = matrix[:, :, 2] + np.maximum(matrix[:, :, :2], 0.0).sum(2)
+    step = max(1, side // 32)
     samples = -(-side // step)
-    first = np.clip(np.ceil(low * side / step - 1e-3), 0, samples - 1)
-    last = np.clip(np.ceil(high * side / step - 1e-3), first + 1, samples)
-    box = np.stack([first[:, 1], first[:, 0], last[:, 1], last[:, 0]], axis=1)
+    linear = matrix[:, ::-1, :2]  # y before x, as in the box
+    start = matrix[:, ::-1, 2]
+    # Of a few pixels, in sums of two: `sum` and `clip` take several times as long.
+    low, high = np.minimum(linear, 0.0), np.maximum(linear, 0.0)
+    box = np.empty((len(matrix), 4))
+    box[:, :2] = start + low[:, :, 0] + low[:, :, 1]
+    box[:, 2:] = start + high[:, :, 0] + high[:, :, 1]
+    box = np.ceil(box * (side / step) - 1e-3)
+    box[:, :2] = np.minimum(np.maximum(box[:, :2], 0), samples - 1)
+    box[:, 2:] = np.minimum(np.maximum(box[:, 2:], box[:, :2] + 1), samples)
     return step, box.astype(np.int32)
 
 
@@ -202,15 +201,17 @@ def _frames(preprocess: PreprocessConfig, aspects: np.ndarray) -> np.ndarray:
 
 def _about_the_middle(linear: np.ndarray) -> np.ndarray:
     """(n, 2, 2) applied to positions as seen from the middle, (0.5, 0.5)."""
-    offset = 0.5 - linear.sum(2, keepdims=True) * 0.5
-    return np.concatenate([linear, offset], axis=2)
+    matrix = np.empty((len(linear), 2, 3))
+    matrix[:, :, :2] = linear
+    matrix[:, :, 2] = 0.5 - (linear[:, :, 0] + linear[:, :, 1]) * 0.5
+    return matrix
 
 
 def _flip_matrix(horizontal: np.ndarray, vertical: np.ndarray) -> np.ndarray:
-    linear = np.zeros((len(horizontal), 2, 2))
-    linear[:, 0, 0] = np.where(horizontal, -1.0, 1.0)
-    linear[:, 1, 1] = np.where(vertical, -1.0, 1.0)
-    return _about_the_middle(linear)
+    boxes = np.empty((len(horizontal), 4))
+    boxes[:, 0], boxes[:, 1] = horizontal, vertical
+    boxes[:, 2:] = 1.0 - 2.0 * boxes[:, :2]  # from the right end, of width -1
+    return _scalings(boxes)
 
 
 def _turn_matrix(quarters: np.ndarray) -> np.ndarray:
@@ -231,6 +232,24 @@ def _view_matrix(view: View) -> np.ndarray:
 
 
 # --- what is drawn; None for what is switched off ----------------------------------------------
+
+
+def _draw_frames(
+    augment: AugmentConfig,
+    preprocess: PreprocessConfig,
+    aspects: np.ndarray,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """Random crops of the original where that is what gets cropped, else of the squashed or padded
+    square."""
+    if augment.crop_min == 1.0:
+        return _frames(preprocess, aspects)
+    cropped = preprocess.resize == "crop"
+    seen = aspects if cropped else np.ones_like(aspects)
+    crops = _scalings(draw_crops(seen, augment.crop_min, augment.crop_ratio, generator))
+    if cropped or preprocess.resize == "squash":
+        return crops
+    return _after(_frames(preprocess, aspects), crops)
 
 
 def _draw_flips(augment: AugmentConfig, n: int, generator: np.random.Generator) -> Change:
@@ -279,7 +298,8 @@ def _draw_erasing(
 ) -> npt.NDArray[np.int32]:
     if not augment.erase:
         return _nothing(n)
-    happens = generator.random(n) < augment.erase
+    boxes = _nothing(n)
+    happens = np.flatnonzero(generator.random(n) < augment.erase)
     areas = (augment.erase_min, augment.erase_max)
-    boxes = draw_rectangles(n, image_size, areas, ERASE_RATIO, generator)
-    return boxes * happens[:, None].astype(np.int32)
+    boxes[happens] = draw_rectangles(len(happens), image_size, areas, ERASE_RATIO, generator)
+    return boxes

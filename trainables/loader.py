@@ -16,7 +16,6 @@ from torch.utils.data import DataLoader
 from trainables.loader_settings import (
     PROBE_BATCHES,
     WARM_UP,
-    LoaderSettings,
     cpus_for_one_device,
     measured_settings,
     starting_settings,

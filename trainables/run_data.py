@@ -24,6 +24,7 @@ from trainables.sources import default_cache_dir
 from trainables.submission import SubmissionFormat
 
 RUN_VERSION = 1
+AS_THEY_ARE = PreprocessConfig()
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class RunRecord:
     data_fingerprint: str
     cache_size: int
     submission: SubmissionFormat | None = None
-    preprocess: PreprocessConfig = PreprocessConfig()
+    preprocess: PreprocessConfig = AS_THEY_ARE
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ def lr_at(
         )
     if config.name == "step":
         every = config.step_fraction * total_steps
-        # A little over: 0.1 * 30 is more than 3, and step 3 is meant to fall.
+        # A little over: 0.07 * 100 is more than 7, and step 7 is meant to fall.
         return lr * config.step_factor ** math.floor((step - warmup) / every + 1e-9)
     return lr * fallen
 

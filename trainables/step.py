@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -106,7 +107,7 @@ def micro_batches(n: int, size: int) -> list[slice]:
     so batch norm never sees a single row where it could see two."""
     count = max(1, math.ceil(n / size))
     cuts = [round(n * part / count) for part in range(count + 1)]
-    return [slice(start, stop) for start, stop in zip(cuts, cuts[1:], strict=False)]
+    return [slice(start, stop) for start, stop in pairwise(cuts)]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -23,7 +23,8 @@ MACHINE = ("images_per_second", "micro_batch", "loader_workers")
 def fold_run_table(race: Race, configurations: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """Columns: config_id, fold, number (order of proposal), backbone, status, why, promoted,
     epochs (done), epochs_planned, failures, seconds, the metrics after the last epoch done, how it
-    was run (images_per_second, micro_batch, loader_workers), keep and the configuration as JSON. Failed and pruned fold runs are rows like any other."""
+    was run (images_per_second, micro_batch, loader_workers), keep and the configuration
+    as JSON. Failed and pruned fold runs are rows like any other."""
     rows = [_row(race, run, configurations.get(run.config_id, {})) for run in race.runs.values()]
     return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
 

@@ -158,7 +158,7 @@ def cache_size(space: Space, config: RunConfig) -> int:
     crops = min(space.reachable("augment.crop_min")) < 1.0 or "crop" in space.reachable(
         "preprocess.resize"
     )
-    return -(-largest * 5 // 4 // 32) * 32 if crops else largest
+    return -(-largest * 5 // 4 // 8) * 8 if crops else largest
 
 
 def _check_earlier_runs(space: Space, run: RunDirectory) -> None:

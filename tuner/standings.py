@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from search_spaces.config import Configuration
 from tuner.race import PROBE_FOLD, Done, FoldRun, Race, Status
 
 
@@ -99,6 +100,21 @@ def is_optimistic(configuration: Mapping[str, Any]) -> bool:
     """Whether its epoch was chosen on the validation fold, which flatters its scores there."""
     train = configuration.get("train", {})
     return train.get("keep") == "best" or bool(train.get("patience"))
+
+
+def snapshots_of(
+    configurations: Mapping[str, Mapping[str, Any]],
+) -> dict[str, tuple[str, int]]:
+    """By the id under which it is stored: the configuration whose run a snapshot is of, and which
+    point of it. The race knows the configuration, the store and the blend know the snapshots."""
+    found = {}
+    for config_id, values in configurations.items():
+        points = values.get("averaging", {}).get("snapshots", 1)
+        if points > 1:
+            one = Configuration.model_validate(values)
+            for number in range(1, points):
+                found[one.at_snapshot(number).config_id] = (config_id, number)
+    return found
 
 
 def _backbone_row(race: Race, name: str) -> BackboneRow:

@@ -15,6 +15,8 @@ from ensemble.blend_value import Blend, BlendMember, Score
 from tuner.race import Race
 from tuner.standings import ConfigurationRow, Totals, backbone_rows, configuration_rows, totals
 
+OPTIMISTIC = "* the epoch was chosen on the validation fold (keep: best or patience): optimistic"
+
 _STATE_STYLE = {
     "member": "bold green",
     "promoted": "green",
@@ -76,7 +78,7 @@ def leaderboard(
     metric = race.rules.metric
     notes = [Text(f"mean: {metric} over the finished folds; probe: on the probe fold", "dim")]
     if any(_is_marked(row) for row in rows[:limit]):
-        notes.append(Text("* the epoch was chosen on the validation fold (keep: best or patience): optimistic"))
+        notes.append(Text(OPTIMISTIC))
     if limit is not None and len(rows) > limit:
         notes.append(Text(f"(+{len(rows) - limit} more in fold_runs.parquet)"))
     return Group(table, *notes)

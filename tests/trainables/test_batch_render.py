@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -30,7 +32,7 @@ class NotMapped:
 
 @pytest.mark.parametrize("n_threads", [1, 2, 9])
 @pytest.mark.parametrize("source", [squares(7, 40), NotMapped()], ids=["array", "copied"])
-def test_threads_and_sources_change_nothing(n_threads: int, source) -> None:  # type: ignore[no-untyped-def]
+def test_threads_and_sources_change_nothing(n_threads: int, source: Any) -> None:
     generator = np.random.default_rng(0)
     draws = draw_batch(AUGMENT, SQUASH, np.ones(5, np.float32), 32, generator)
     mix = draw_mix(AUGMENT, 5, 32, generator)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import albumentations
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import torchvision.transforms.v2 as v2
 from search_spaces.config import AugmentConfig, PreprocessConfig
 from tests.trainables.pictures import squares
 from trainables.cpu_augment import finish, finish_bytes, render, render_job, warp
-from trainables.draws import draw_batch, plain_draws
+from trainables.draws import Draws, draw_batch, plain_draws
 from trainables.mixing import draw_mix, mix_images
 
 DRAWS = 2500
@@ -31,7 +33,7 @@ EVERYTHING = AugmentConfig(
 )
 
 
-def _batch(n: int = 9, side: int = 40, size: int = 32):  # type: ignore[no-untyped-def]
+def _batch(n: int = 9, side: int = 40, size: int = 32) -> tuple[np.ndarray, Draws]:
     draws = draw_batch(EVERYTHING, SQUASH, np.ones(n, np.float32), size, np.random.default_rng(0))
     return squares(n, side), draws
 
@@ -73,7 +75,7 @@ def test_parts_of_a_job_make_what_the_whole_makes() -> None:
     assert np.array_equal(out, render(source, draws, 32, MEAN, STD, mix=mix))
 
 
-def test_rows_choose_among_squares_that_may_only_be_read(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_rows_choose_among_squares_that_may_only_be_read(tmp_path: Path) -> None:
     source, draws = _batch()
     np.save(tmp_path / "squares.npy", source)
     mapped = np.load(tmp_path / "squares.npy", mmap_mode="r")
@@ -98,7 +100,7 @@ def test_wrong_arguments_are_told() -> None:
     with pytest.raises(ValueError, match=r"expected \(n, side, side, 3\)"):
         render(source[:, :8], draws, 32, MEAN, STD)
     with pytest.raises(ValueError, match="expected uint8"):
-        render(source.astype(np.float32), draws, 32, MEAN, STD)  # type: ignore[arg-type]
+        render(source.astype(np.float32), draws, 32, MEAN, STD)
     with pytest.raises(ValueError, match="9 draws for 9 rows of 9 squares"):
         render(source, draws, 32, MEAN, STD, rows=np.arange(1, 10))
     with pytest.raises(ValueError, match="9 draws for 4 rows"):

@@ -201,8 +201,8 @@ def test_the_grey_of_contrast_is_taken_where_the_output_looks() -> None:
         np.float32,
     )
     step, boxes = grey_boxes(matrix, 256)
-    assert step == 4
-    assert boxes.tolist() == [[0, 0, 64, 64], [32, 0, 48, 32], [63, 63, 64, 64]]
+    assert step == 8
+    assert boxes.tolist() == [[0, 0, 32, 32], [16, 0, 24, 16], [31, 31, 32, 32]]
     assert grey_boxes(matrix, 32)[0] == 1
 
 

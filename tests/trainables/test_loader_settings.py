@@ -41,9 +41,7 @@ def test_a_hungry_device_gets_as_many_processes_as_it_needs_and_the_cpus_allow(
     assert found == LoaderSettings(workers, prefetch=2, pinned=True)
 
 
-@given(
-    prepare=st.floats(1e-6, 100.0), step=st.floats(0.0, 100.0), cpus=st.integers(1, 200)
-)
+@given(prepare=st.floats(1e-6, 100.0), step=st.floats(0.0, 100.0), cpus=st.integers(1, 200))
 def test_the_choice_is_always_possible(prepare: float, step: float, cpus: int) -> None:
     found = measured_settings(THREAD, prepare, step, cpus)
     assert 0 <= found.workers <= min(cpus, MOST_WORKERS)

@@ -26,6 +26,18 @@ KINDS: dict[str, dict[str, dict[str, object]]] = {
     },
     "an optimizer with much state": {"optimizer": {"name": "lion"}},
     "a vision transformer": {"backbone": {"name": "test_vit"}, "train": {"image_size": 64}},
+    "an exponential average": {"averaging": {"name": "ema", "decay": 0.9}},
+    "an equal average": {"averaging": {"name": "swa", "swa_from": 0.3}},
+    "the best epoch of an average": {"averaging": {"name": "ema"}, "train": {"keep": "best"}},
+    "mixed labels": {"augment": {"mixup": 0.5, "cutmix": 0.5}},
+    "a policy": {"augment": {"policy": "randaugment"}},
+    "gradual unfreezing": {"backbone": {"freeze_epochs": 1, "unfreeze": "gradual"}},
+    "a plateau": {"schedule": {"name": "plateau", "plateau_patience": 1}},
+    "micro-batches": {"train": {"micro_batch": 3}, "backbone": {"drop_rate": 0.5}},
+    "a margin": {"loss": {"name": "adaface", "label_smoothing": 0.0}},
+    "two backbones": {"backbone": {"second": "test_byobnet"}},
+    "views": {"tta": {"horizontal_flip": True, "training": 2}},
+    "penalties": {"optimizer": {"l1": 1e-4, "l2": 1e-3}},
 }
 
 

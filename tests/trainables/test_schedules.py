@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import math
+from itertools import pairwise
 from typing import Any, get_args
 
 import pytest
@@ -98,9 +99,9 @@ def test_steps_fall_after_every_so_many() -> None:
     config = ScheduleConfig(name="step", warmup_fraction=0.0, step_fraction=0.3, step_factor=0.1)
     rates = learning_rates(config, 10)
     assert rates == pytest.approx([1.0] * 3 + [0.1] * 3 + [0.01] * 3 + [0.001])
-    # In floats 0.1 * 30 is more than 3.
-    tenths = config.model_copy(update={"step_fraction": 0.1})
-    assert learning_rates(tenths, 30)[2:4] == pytest.approx([1.0, 0.1])
+    # In floats 0.07 * 100 is more than 7.
+    uneven = config.model_copy(update={"step_fraction": 0.07})
+    assert learning_rates(uneven, 100)[6:8] == pytest.approx([1.0, 0.1])
 
 
 def test_restarts_begin_again_at_smaller_peaks() -> None:
@@ -223,10 +224,8 @@ def test_rates_are_between_0_and_the_learning_rate(
     fallen = config.step_factor**reductions if config.name == "plateau" else 1.0
     if warmup:
         assert rates[0] == pytest.approx(0.01 * lr * fallen)
-        rises = [
-            after - before for before, after in zip(rates, rates[1 : warmup + 1], strict=False)
-        ]
-        assert all(rise > 0 for rise in rises[: warmup - 1])
+        rises = [after - before for before, after in pairwise(rates[:warmup])]
+        assert all(rise > 0 for rise in rises)
     if warmup < total:
         assert rates[warmup] == pytest.approx(lr * fallen)
 

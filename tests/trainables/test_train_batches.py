@@ -95,9 +95,7 @@ def test_a_batch_depends_on_seed_epoch_and_number_only(
 
 
 @pytest.mark.parametrize("augment", [NONE, STRONG, MIXED, NOISE], ids=lambda one: one.name)
-def test_the_device_does_what_the_processor_does(
-    cache: ImageCache, augment: AugmentConfig
-) -> None:
+def test_the_device_does_what_the_processor_does(cache: ImageCache, augment: AugmentConfig) -> None:
     here, there = how(augment), how(augment, on_device=True)
     mine, theirs = batches_of(cache, here), batches_of(cache, there)
     for place in [(1, 0), (1, 1), (2, 0)]:

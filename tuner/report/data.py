@@ -21,7 +21,13 @@ from tuner.report.provenance import Provenance, provenance_of
 from tuner.report.spending import Spending, spending_of
 from tuner.report.thumbnails import first_ids, thumbnails
 from tuner.run_directory import is_searched
-from tuner.standings import ConfigurationRow, Totals, configuration_rows, totals
+from tuner.standings import (
+    ConfigurationRow,
+    Totals,
+    configuration_rows,
+    snapshots_of,
+    totals,
+)
 from tuner.view import short_names
 
 Progress = Callable[[str], None]
@@ -64,9 +70,14 @@ class ReportData:
     spending: Spending
     provenance: Provenance
     thumbnails: Mapping[str, str | None] = field(default_factory=dict)
+    snapshots: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
     def backbone(self, config_id: str) -> str:
-        """Short name of a configuration's backbone, "" where the race does not know it."""
+        """Short name of a configuration's backbone, with the point where it is a snapshot; ""
+        where the race does not know it."""
+        if config_id in self.snapshots:
+            whole, number = self.snapshots[config_id]
+            return f"{self.backbone(whole)}, snapshot {number}"
         found = next((row.backbone for row in self.rows if row.config_id == config_id), "")
         return self.names.get(found, found)
 
@@ -107,6 +118,7 @@ def gather(stored: StoredRun, *, progress: Progress | None = None) -> ReportData
         spending=spending_of(stored.records, race),
         provenance=provenance_of(stored),
         thumbnails=pictures,
+        snapshots=snapshots_of(stored.configurations),
     )
 
 

@@ -62,7 +62,9 @@ def leaderboard(data: ReportData) -> Section:
         "Members first, then by how far a configuration came and how well it did there."
     )
     if any(_is_marked(row) for row in data.rows):
-        reading += " * the epoch was chosen on the validation fold (keep: best or patience): optimistic."
+        reading += (
+            " * the epoch was chosen on the validation fold (keep: best or patience): optimistic."
+        )
     if len(data.rows) > MAX_CONFIGURATIONS:
         reading += f" {len(data.rows) - MAX_CONFIGURATIONS} more are in fold_runs.parquet."
     strong = frozenset(at for at, row in enumerate(data.rows) if weights.get(row.config_id, 0) > 0)

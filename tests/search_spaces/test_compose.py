@@ -65,7 +65,7 @@ def test_a_directory_of_ones_own_gives_members_and_experiments(tmp_path: Path) -
     assert tree["backbone"]["name"] == "resnet34.a1_in1k"
     assert tree["train"] == {
         "epochs": 2, "batch_size": 32, "image_size": 224, "clip_grad": 1.0, "precision": "auto",
-        "keep": "last",
+        "keep": "last", "micro_batch": None, "patience": 0,
     }  # fmt: skip
     assert tree["optimizer"]["lr"].startswith("tag(log")  # the default suggestion
 

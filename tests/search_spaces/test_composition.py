@@ -86,7 +86,8 @@ def test_a_run_key_that_only_looks_odd_is_a_value(value: str) -> None:
         ({"train__epochs": "interval(2, 9)"},
          "train.epochs=2.0..9.0: must be whole numbers; write int(interval(2, 9))"),
         ({"loss__name": "choice(focal, focus)"},
-         "loss.name=focus: must be one of cross_entropy, focal; did you mean focal?"
+         "loss.name=focus: must be one of cross_entropy, focal, cross_entropy_focal, bce, arcface, "
+        "adaface; did you mean focal?"
          " (in the sweep focal | focus)"),
         ({"train__batch_size": 0}, "train.batch_size=0: must be at least 1"),
     ],

@@ -89,7 +89,7 @@ def test_an_exponential_average_is_what_is_stored_and_validated(tiny_run: TinyRu
 def test_an_equal_average_is_the_mean_of_the_last_epochs(
     tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = chosen(tiny_run, averaging={"name": "swa", "swa_from": 0.34})
+    one = chosen(tiny_run, averaging={"name": "swa", "swa_from": 0.33})
     seen: list[dict[str, torch.Tensor]] = []
     real = FoldRun._average_epoch
 

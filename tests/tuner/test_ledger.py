@@ -32,6 +32,9 @@ DTYPES = {
     "accuracy": "float64",
     "macro_f1": "float64",
     "train_loss": "float64",
+    "images_per_second": "float64",
+    "micro_batch": "float64",
+    "loader_workers": "float64",
     "keep": "str",
     "configuration": "str",
 }

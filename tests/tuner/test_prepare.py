@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 import yaml
 
+from search_spaces.config import BackboneConfig
 from search_spaces.space import Study, load_study
 from tests.conftest import MakeTinyImages, TinyImages
+from trainables import backbone as backbone_module
 from trainables.backbone import BackboneError
 from trainables.errors import DataError, DataProblems
 from trainables.optim import OptimizerError
@@ -182,13 +184,13 @@ def test_a_bad_name_anywhere_in_the_space_is_found(images: TinyImages) -> None:
 def test_the_data_are_found_before_weights_are_asked_for_and_weights_before_decoding(
     images: TinyImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def out_of_reach(name: str) -> None:
-        raise BackboneError(f"{name}: the hub is out of reach")
+    def out_of_reach(backbone: BackboneConfig) -> None:
+        raise BackboneError(f"{backbone.name}: the hub is out of reach")
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("images were decoded before the weights were found")
 
-    monkeypatch.setattr(module, "check_hub_weights", out_of_reach)
+    monkeypatch.setattr(module, "check_backbone", out_of_reach)
     monkeypatch.setattr(module, "check_data", never)
     with pytest.raises(DataError, match=r"nowhere\.csv"):
         prepared(study_of(images, "backbone.pretrained=true", "data.path=nowhere.csv"))
@@ -197,19 +199,22 @@ def test_the_data_are_found_before_weights_are_asked_for_and_weights_before_deco
 
 
 def test_own_weights_and_fresh_models_need_no_hub(
-    images: TinyImages, monkeypatch: pytest.MonkeyPatch
+    images: TinyImages, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(module, "check_hub_weights", asked.append)
+    monkeypatch.setattr(
+        backbone_module, "check_hub_weights", lambda name, *_, **__: asked.append(name)
+    )
+    (tmp_path / "mine.safetensors").write_bytes(b"not looked into")
     module.check_weights(study_of(images, "backbone.pretrained=false").space)
-    own = ("backbone.pretrained=true", "backbone.weights=mine.safetensors")
+    own = ("backbone.pretrained=true", f"backbone.weights={tmp_path}/mine.safetensors")
     module.check_weights(study_of(images, *own).space)
     assert asked == []
     module.check_weights(study_of(images, "backbone.pretrained=true").space)
     assert [name.split(".")[0] for name in asked] == ["test_resnet"]
 
 
-def test_both_long_steps_are_shown(images: TinyImages) -> None:
+def test_images_are_decoded_while_they_are_checked(images: TinyImages) -> None:
     seen: dict[str, list[tuple[int, int]]] = {}
 
     def steps(name: str) -> Callable[[int, int], None]:
@@ -217,5 +222,5 @@ def test_both_long_steps_are_shown(images: TinyImages) -> None:
 
     study = study_of(images)
     prepare(study, None, run_directory_of(study.run), steps)
-    assert list(seen) == ["checking images", "decoding images"]
+    assert list(seen) == ["checking images"]
     assert all(calls[-1] == (8, 8) for calls in seen.values())

@@ -13,6 +13,7 @@ import pytest
 
 from ensemble.methods import METHODS
 from search_spaces.space import load_study
+from search_spaces.tree import members
 from tests.command import Command
 from tests.conftest import MakeTinyImages
 from tests.ensemble.made import member_probabilities
@@ -118,8 +119,9 @@ def test_the_command_for_files_of_other_programs_blends_them(
     assert pd.read_csv(tmp_path / "submission.csv")["id"].tolist() == ids
 
 
-def test_the_links_of_the_blending_page_lead_somewhere() -> None:
-    page = (ROOT / "docs" / "blending.md").read_text()
+@pytest.mark.parametrize("name", ["blending.md", "recipe.md"])
+def test_the_links_of_a_page_lead_somewhere(name: str) -> None:
+    page = (ROOT / "docs" / name).read_text()
     links = [link for link in re.findall(r"\]\(([^)#]+)", page) if "://" not in link]
     assert links
     assert not [link for link in links if not (ROOT / "docs" / link).exists()]
@@ -130,3 +132,10 @@ def test_the_blending_page_knows_every_method() -> None:
     assert re.findall(r"^\| `(\w+)` \|", page.split("## Methods")[1], re.MULTILINE)[
         : len(METHODS)
     ] == list(METHODS)
+
+
+def test_the_recipe_page_knows_every_member() -> None:
+    page = (ROOT / "docs" / "recipe.md").read_text()
+    for group in ("loss", "optimizer", "schedule", "preprocess", "tta"):
+        for member in members(group):
+            assert f"`{member}`" in page, f"{group}={member}"

@@ -89,6 +89,11 @@ class ImageCache:
         return len(self._pixels)
 
     @property
+    def pixels(self) -> Pixels:
+        """(N, size, size, 3) uint8 as it is mapped: to be read where it lies, never written."""
+        return self._pixels
+
+    @property
     def size(self) -> int:
         """Side of an image in pixels."""
         return int(self._pixels.shape[1])

@@ -15,7 +15,7 @@ from search_spaces.config import AugmentConfig, PreprocessConfig
 from trainables import device_augment
 from trainables.batch_render import BatchRenderer
 from trainables.cpu_augment import finish, warp
-from trainables.draws import Draws, draw_batch, plain_draws
+from trainables.draws import Draws, draw_batch
 from trainables.image_cache import ImageSource
 from trainables.mixing import Mix, draw_mix, mix_images, mix_targets
 from trainables.policies.build import Policy, build_policy
@@ -23,7 +23,6 @@ from trainables.recipe import Normalisation
 from trainables.seeds import derive_seed
 
 Place = tuple[int, int]
-SQUASH = PreprocessConfig()
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ class TrainBatches(Dataset):
         for image in images:
             image[:] = policy(image)
         if how.on_device:
-            return HostBatch(torch.from_numpy(images), labels, after_geometry(draws), mix)
+            return HostBatch(torch.from_numpy(images), labels, draws.finish_only(), mix)
         out = np.empty((len(rows), size, size, 3), np.float32)
         finish(images, draws, how.normalisation.mean, how.normalisation.std, out)
         if mix is not None:
@@ -159,12 +158,6 @@ def deliver(
     if batch.mix is None:
         return images, labels
     return images, mix_targets(labels, batch.mix, n_classes)
-
-
-def after_geometry(draws: Draws) -> Draws:
-    """The same colours and erasing, for images whose geometry is done."""
-    plain = plain_draws(SQUASH, np.ones(len(draws.matrix), np.float32))
-    return replace(draws, matrix=plain.matrix)
 
 
 def split_batches(rows: np.ndarray, batch_size: int) -> list[np.ndarray]:

@@ -14,7 +14,7 @@ from ray import tune
 from trainables.failure import describe
 from trainables.loop import run_fold
 from trainables.run_data import shared_run_data
-from trainables.task import EpochResult, FoldTask
+from trainables.task import COMPLETE, EpochResult, FoldTask
 
 
 class FoldTrainable(tune.Trainable):
@@ -34,7 +34,10 @@ class FoldTrainable(tune.Trainable):
         try:
             if self._results is None:
                 self._results = run_fold(self._task, shared_run_data(self._task.run))
-            return next(self._results).to_dict()
+            result = next(self._results)
+            # Tune writes `done` into the last result of every trial that it stops, also of one
+            # that the user interrupted: what is complete has to be told by a key of our own.
+            return {**result.to_dict(), COMPLETE: result.done}
         except Exception as error:  # every kind of failure becomes a row with its text
             self._results = None
             return {"failure": describe(error).to_dict(), "done": True}

@@ -8,6 +8,9 @@ from typing import Any
 
 from search_spaces.config import Configuration
 
+# The key under which a worker says that a fold run's files are all there.
+COMPLETE = "complete"
+
 
 @dataclass(frozen=True)
 class FoldTask:

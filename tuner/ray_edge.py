@@ -15,7 +15,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from trainables.failure import Failure
-from trainables.task import EpochResult, FoldTask
+from trainables.task import COMPLETE, EpochResult, FoldTask
 from tuner.conductor import Conductor
 from tuner.race import Wait
 
@@ -120,8 +120,10 @@ def keep_idle_actors(tune_controller: Any, trial: Trial, slots: int) -> None:
 
 
 def epoch_result(result: Mapping[str, Any]) -> EpochResult:
-    """The fold run's result out of Tune's, which adds keys of its own and flattens ours."""
-    return EpochResult(int(result["epoch"]), nested(result, "metrics"), bool(result["done"]))
+    """The fold run's result out of Tune's, which adds keys of its own, flattens ours, and says
+    `done` of whatever it has stopped."""
+    is_complete = bool(result.get(COMPLETE, False))
+    return EpochResult(int(result["epoch"]), nested(result, "metrics"), is_complete)
 
 
 def nested(result: Mapping[str, Any], name: str) -> dict[str, Any]:

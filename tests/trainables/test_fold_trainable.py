@@ -32,7 +32,7 @@ def test_a_step_is_an_epoch_and_the_last_one_is_done(
     tiny_run: TinyRun, prepared_run: TinyRun, tmp_path: Path
 ) -> None:
     plain = prepared_run.copy(tmp_path / "plain")
-    expected = [result.to_dict() for result in plain.finish()]
+    expected = [{**one.to_dict(), "complete": one.done} for one in plain.finish()]
     actor = FoldTrainable(config=tiny_run.task().to_dict())
     steps = [actor.step() for _ in range(2)]
     assert [without_clock(step) for step in steps] == [without_clock(step) for step in expected]

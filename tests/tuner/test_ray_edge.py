@@ -17,7 +17,7 @@ from ray.tune.utils.util import flatten_dict
 from search_spaces.space import Study
 from tests.tuner.make_believe import Search, epochs_of, events_of, outcome, small_study, told
 from trainables.failure import Failure
-from trainables.task import EpochResult, FoldTask
+from trainables.task import COMPLETE, EpochResult, FoldTask
 from tuner import events as ev
 from tuner.race import Status
 from tuner.ray_edge import (
@@ -62,6 +62,7 @@ class Tune:
             decision = self.scheduler.on_trial_result(None, trial, result)
             if decision == TrialScheduler.CONTINUE:
                 return
+            result["done"] = True  # as Tune writes into the last result of what it stops
         del self.running[trial_id]
         self.searcher.on_trial_complete(trial_id=trial_id, result=result)
 
@@ -89,7 +90,7 @@ class Tune:
 def flat(result: EpochResult) -> dict[str, Any]:
     """A result as Tune hands it on, among keys of its own."""
     own = {"training_iteration": 7, "pid": 1, "trial_id": "x", "config": {"fold": 3}}
-    return flatten_dict({**result.to_dict(), **own})
+    return flatten_dict({**result.to_dict(), COMPLETE: result.done, **own})
 
 
 @pytest.fixture(scope="module")
@@ -223,6 +224,18 @@ def test_a_trial_that_ends_without_its_result_is_tried_again_and_not_waited_for(
     tune.searcher.on_trial_complete("trial_00001", result=result)
     assert failures(tune) == ["the fold run ended without a result"]
     assert tune.fit().conductor.race.members
+
+
+def test_a_fold_run_that_was_interrupted_is_not_taken_for_finished(
+    study: Study, tmp_path: Path
+) -> None:
+    """Tune says `done` of it, as of every trial that it stops."""
+    tune = Tune(Search(tmp_path, study))
+    config = tune.suggest()
+    tune.conductor.stop()
+    tune.step("trial_00001")
+    run = tune.conductor.race.runs[config["config_id"], 0]
+    assert (run.status, run.epoch) == (Status.RUNNING, 1)
 
 
 def test_a_trial_that_tune_ended_after_a_stop_is_no_failure(study: Study, tmp_path: Path) -> None:

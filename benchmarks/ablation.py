@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -94,14 +93,13 @@ class Difference:
     value: float
     low: float
     high: float
-    seconds: float
 
     @property
     def row(self) -> str:
         sure = "" if self.low <= 0.0 <= self.high else " **"
         return (
             f"| {self.part} | {self.name} | {self.score:.3f} | {self.accuracy:.3f} | "
-            f"{self.value:+.3f} ({self.low:+.3f} to {self.high:+.3f}){sure} | {self.seconds:.0f} |"
+            f"{self.value:+.3f} ({self.low:+.3f} to {self.high:+.3f}){sure} |"
         )
 
 
@@ -111,11 +109,10 @@ def configuration_of(data: Sequence[str], changes: Sequence[str]) -> Configurati
     return space.sample(optuna.trial.FixedTrial({}))
 
 
-def train(task: FoldTask) -> float:
-    """Train a fold run unless it is stored; returns its seconds."""
-    started = time.perf_counter()
-    list(run_fold(task, shared_run_data(task.run)))
-    return time.perf_counter() - started
+def train(task: FoldTask) -> None:
+    """Train a fold run unless it is stored."""
+    for _ in run_fold(task, shared_run_data(task.run)):
+        pass
 
 
 def members_of(configuration: Configuration) -> list[str]:
@@ -133,7 +130,7 @@ def nested_rows(store: OofStore, members: Sequence[str]) -> tuple[np.ndarray, Pr
     out = np.empty(proba.shape)
     for fold in np.unique(folds):
         other = folds != fold
-        out[~other] = apply_temperature(proba[~other], fit_temperature(labels[other], proba[other]))
+        out[~other] = apply_temperature(proba[~other], fit_temperature(proba[other], labels[other]))
     return out, read[0]
 
 
@@ -202,52 +199,45 @@ def main() -> None:
         for part in asked.parts
         for name, changes in VARIANTS[part].items()
     }
-    seconds = train_all(runs, chosen)
-    report(runs, chosen, seconds)
+    train_all(runs, chosen)
+    report(runs, chosen)
 
 
-def train_all(
-    runs: Sequence[Path], chosen: Mapping[tuple[str, str], Configuration]
-) -> dict[tuple[str, str], float]:
-    """Every fold of every variant in every run; returns the seconds a variant took."""
-    spent = dict.fromkeys(chosen, 0.0)
+def train_all(runs: Sequence[Path], chosen: Mapping[tuple[str, str], Configuration]) -> None:
+    """Every fold of every variant in every run."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=context) as pool:
         waiting = [
-            (key, pool.submit(train, FoldTask(str(run), one.config_id, one, fold)))
+            pool.submit(train, FoldTask(str(run), one.config_id, one, fold))
             for run in runs  # a whole seed first: what was cut off can still be read
-            for key, one in chosen.items()
+            for one in chosen.values()
             for fold in range(shared_run_data(str(run)).folds.k)
         ]
-        for number, (key, one) in enumerate(waiting, start=1):
-            spent[key] += one.result()
+        for number, one in enumerate(waiting, start=1):
+            one.result()
             print(f"\r{number} of {len(waiting)} fold runs", end="", flush=True)
     print()
-    return spent
 
 
 def report(
     runs: Sequence[Path],
     chosen: Mapping[tuple[str, str], Configuration],
-    seconds: Mapping[tuple[str, str], float],
 ) -> None:
     table = shared_run_data(str(runs[0])).folds
     ids = np.asarray(table.ids, dtype=str)
     groups = np.asarray(table.groups if table.groups is not None else ids)[np.argsort(ids)]
     (first, reference), *others = chosen.items()
     base, base_right = losses(runs, members_of(reference))
-    print("| part | variant | nested log loss | nested accuracy | difference | seconds |")
-    print("|---|---|---|---|---|---|")
-    cells = (*first, f"{base.mean():.3f}", f"{base_right:.3f}", "", f"{seconds[first]:.0f}")
+    print("| part | variant | nested log loss | nested accuracy | difference |")
+    print("|---|---|--:|--:|---|")
+    cells = (*first, f"{base.mean():.3f}", f"{base_right:.3f}", "")
     print(f"| {' | '.join(cells)} |")
     rows = []
     for (part, name), configuration in others:
         loss, right = losses(runs, members_of(configuration))
         low, high = interval(loss - base, groups)
         value = float((loss - base).mean())
-        rows.append(
-            Difference(part, name, loss.mean(), right, value, low, high, seconds[part, name])
-        )
+        rows.append(Difference(part, name, loss.mean(), right, value, low, high))
     for part in dict.fromkeys(row.part for row in rows):
         for row in sorted((row for row in rows if row.part == part), key=lambda row: row.value):
             print(row.row)

@@ -3,7 +3,7 @@ nested score, at a fixed small budget, over several seeds, each change alone aga
 reference.
 
     python benchmarks/ablation.py --csv train.csv --images train/ --label-column target \
-        --group-column sender --work /tmp/ablation
+        --group-column sender --work ablation
 
 A variant is the reference with one override. For every seed a run directory is made (its own folds
 and its own random numbers), in which each variant trains all its folds, two at a time with one

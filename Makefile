@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 # More arguments for pytest: make test ARGS="-k store"
 ARGS ?=
+# Test processes at once. The slow tests start Rays of their own, so they run one after another.
+TEST_PROCESSES ?= auto
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.foldblend-installed
@@ -36,7 +38,7 @@ demo: $(STAMP) ## search, export and predict on handwritten digits, into demo/
 	$(BIN)/foldblend predict demo/bundle "$${XDG_CACHE_HOME:-$$HOME/.cache}/foldblend/digits/test" -o demo/submission.csv
 
 test: $(STAMP) ## the tests that take seconds
-	$(BIN)/pytest -m "not slow" $(ARGS)
+	$(BIN)/pytest -m "not slow" -n $(TEST_PROCESSES) $(ARGS)
 
 test-slow: $(STAMP) ## the tests that take minutes: a real Ray, whole searches
 	$(BIN)/pytest -m slow $(ARGS)

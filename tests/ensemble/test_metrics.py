@@ -66,9 +66,9 @@ def test_worked_values() -> None:
 
 def made(seed: int, rows: int, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels, float64 probabilities that sum to 1, and positive row weights. None is below our
-    floor of 1e-7, where scikit-learn has another one."""
+    floor of 1e-7, where scikit-learn has another one; added, not clipped: no ties are made."""
     probs, labels, _ = member_probabilities(seed, 1, rows, classes)
-    proba = probs[0].astype(np.float64).clip(1e-6)
+    proba = probs[0].astype(np.float64) + 1e-6
     proba /= proba.sum(axis=1, keepdims=True)
     return labels, proba, np.random.default_rng(seed).random(rows) + 0.01
 

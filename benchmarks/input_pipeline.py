@@ -38,6 +38,7 @@ from timm.data import create_dataset, create_loader
 
 from search_spaces.config import AugmentConfig, PreprocessConfig
 from trainables.batch_render import BatchRenderer
+from trainables.crops import side_for_crops
 from trainables.image_cache import ImageCache, ImageSource
 from trainables.images import EXTENSIONS, decode_image
 from trainables.loader import TrainLoader
@@ -270,11 +271,6 @@ def _line(case: str, what: str, rate: float, other: float, ratios: list[float]) 
     return f"| {case} | {what} | {rate:,.0f} | {other:,.0f} | {middle:.2f} | {least:.2f} |"
 
 
-def run_cache_size(size: int) -> int:
-    """As a run chooses it where training crops."""
-    return -(-size * 5 // 4 // 8) * 8
-
-
 def _arguments() -> argparse.Namespace:
     summary, details = (__doc__ or "").split("\n\n", 1)
     parser = argparse.ArgumentParser(
@@ -305,14 +301,14 @@ def main() -> None:
                 (large / Path(path).name).symlink_to(Path(path).resolve())
         paths = files_in(large)
         make_small(small, paths)
-        cache_size = arguments.cache_size or run_cache_size(arguments.size)
+        cache_size = arguments.cache_size or side_for_crops(arguments.size)
         cases = (
             Case(
                 f"JPEG to {arguments.size}", large, paths, arguments.size, cache_size,
                 arguments.batch_size, arguments.cores,
             ),
             Case(
-                "32 px JPEG to 32", small, files_in(small), 32, run_cache_size(32),
+                "32 px JPEG to 32", small, files_in(small), 32, side_for_crops(32),
                 arguments.batch_size, arguments.cores,
             ),
         )  # fmt: skip

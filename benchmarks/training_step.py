@@ -17,7 +17,6 @@ it on an otherwise idle machine.
 from __future__ import annotations
 
 import argparse
-import re
 import statistics
 import subprocess
 import sys
@@ -28,13 +27,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
+from timm_log import steady_rate
 
 from tuner import events as ev
 from tuner.replayed import read_run
 
 BACKBONES = ("test_resnet", "test_efficientnet", "test_byobnet")
 K = 5
-LINE = re.compile(r"Train: (\d+) \[.*?\(\s*[\d.]+s,\s*([\d.]+)/s\)\s+LR")
 
 
 @dataclass(frozen=True)
@@ -117,11 +116,10 @@ def timm_run(
     started = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=out)
     seconds = time.perf_counter() - started
-    if done.returncode:
+    rate = steady_rate(done.stdout + done.stderr)
+    if done.returncode or rate is None:
         raise SystemExit(f"train.py failed:\n{done.stderr[-2000:]}")
-    last = {int(epoch): float(rate) for epoch, rate in LINE.findall(done.stdout + done.stderr)}
-    rates = [rate for epoch, rate in last.items() if epoch > 0]
-    return Timing(seconds, statistics.median(rates))
+    return Timing(seconds, rate)
 
 
 def main() -> None:

@@ -106,6 +106,25 @@ class AugmentConfig(Frozen):
         """Whether labels of two images can end up in one."""
         return self.mixup + self.cutmix > 0.0
 
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether every image stays as it is, whatever is drawn. `name` does not count: a member
+        may be changed by its keys."""
+        moves = (self.rotate_degrees, self.shear_degrees, self.shift, self.zoom)
+        return not (
+            self.horizontal_flip
+            or self.vertical_flip
+            or self.quarter_turns
+            or (self.affine and any(moves))
+            or self.crop_min < 1.0
+            or (self.policy != "none" and self.policy_p)
+            or self.brightness
+            or self.contrast
+            or self.saturation
+            or self.erase
+            or self.mixes
+        )
+
 
 class TtaConfig(Frozen):
     """Views of each out-of-fold and test image whose predictions are averaged.

@@ -252,7 +252,7 @@ class RunConfig(Frozen):
 
     `replay`: a random policy applied to the labelled images once, fixed by (seed, image id), where
     they are validated: out-of-fold rows then resemble a test set that is as noisy. Identical in
-    every epoch, fold run and configuration. Test images stay as they are."""
+    every epoch, fold run and configuration. Images are not mixed; test images stay as they are."""
 
     name: FolderName
     storage: str = "runs"
@@ -263,6 +263,16 @@ class RunConfig(Frozen):
     search: SearchConfig
     blend: BlendConfig = BlendConfig()
     tracker: TrackerConfig = TrackerConfig()
+
+    @model_validator(mode="after")
+    def _replay_keeps_labels(self) -> RunConfig:
+        if self.replay.mixes:
+            raise ValueError(
+                f"replay.mixup={self.replay.mixup:g}, replay.cutmix={self.replay.cutmix:g}: must "
+                "be 0, a validated image has one label; mix in training, by augment.mixup and "
+                "augment.cutmix"
+            )
+        return self
 
 
 CONFIGURATION_GROUPS = tuple(Configuration.model_fields)

@@ -8,13 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from search_spaces.config import AugmentConfig, PreprocessConfig
-from trainables.cpu_augment import Channels, Pixels, finish_bytes, warp
+from trainables.cpu_augment import finish_bytes, warp
 from trainables.draws import draw_each
+from trainables.images import Pixels
 from trainables.policies.build import build_policy
+from trainables.recipe import DEFAULT_MEAN, Channels
 from trainables.seeds import derive_seed
-
-# The mean colour of ImageNet: what erased pixels become where no model says otherwise.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
 
 
 def augment_images(
@@ -24,13 +23,14 @@ def augment_images(
     preprocess: PreprocessConfig,
     size: int,
     seeds: Sequence[int],
-    mean: Channels = IMAGENET_MEAN,
+    mean: Channels = DEFAULT_MEAN,
 ) -> Pixels:
     """Geometry, policy, colour and erasing of a training image; not mixed, not normalised.
 
     `images`: (n, S, S, 3) uint8 stored squares; `aspects`: (n,) width / height of the originals;
     `size`: side of the output in pixels; `seeds`: n whole numbers from 0 on. An image's result
-    depends on its own seed, not on its neighbours. `mean`: the colour in [0, 1] of what is erased.
+    depends on its own seed, not on its neighbours. `mean`: the colour in [0, 1] of what is
+    erased, by default ImageNet's, where no model says otherwise.
     Returns (n, size, size, 3) uint8."""
     draws = draw_each(augment, preprocess, aspects, size, seeds)
     moved = warp(images, draws, size, preprocess.fill)

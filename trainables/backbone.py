@@ -15,7 +15,13 @@ from torch import Tensor, nn
 
 from search_spaces.config import BackboneConfig, LossConfig
 from trainables.composed import ComposedModel, CosineClassifier, n_features
-from trainables.earlier_run import EarlierFold, check_same_folds, earlier_fold, split_folder
+from trainables.earlier_run import (
+    EarlierFold,
+    check_same_folds,
+    earlier_fold,
+    kept_its_best_epoch,
+    split_folder,
+)
 from trainables.errors import DataError
 from trainables.folds import FoldTable
 from trainables.recipe import BackboneError, HeadKind, Normalisation, Part, Recipe, one_line
@@ -145,6 +151,17 @@ def check_earlier_runs(config: BackboneConfig, folds: FoldTable) -> None:
                 check_same_folds(folds, run)
             except DataError as error:
                 raise BackboneError(f"{key}={source.from_run}: {error}") from error
+
+
+def optimism_of_earlier_runs(config: BackboneConfig) -> tuple[str, ...]:
+    """One line for each earlier configuration that this one starts from and whose epoch validation
+    labels chose."""
+    return tuple(
+        f"{FROM_RUN_KEYS[source.key]}={source.from_run}: its epoch was chosen on the validation "
+        "folds (keep: best or patience), so scores of what starts from it are optimistic too"
+        for source in _sources(config)
+        if source.from_run and kept_its_best_epoch(source.from_run, FROM_RUN_KEYS[source.key])
+    )
 
 
 def _sources(config: BackboneConfig) -> tuple[_Source, ...]:

@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from trainables.cpu_augment import Channels, Job, Pixels, bytes_job, render_job
+from trainables.cpu_augment import Job, bytes_job, render_job
 from trainables.draws import Draws
 from trainables.image_cache import ImageSource
+from trainables.images import Pixels
 from trainables.mixing import Mix
+from trainables.recipe import Channels
 
 Rows = npt.NDArray[np.integer]
 PARTS = 3  # of a batch for each thread

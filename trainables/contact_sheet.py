@@ -11,13 +11,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from search_spaces.config import AugmentConfig, PreprocessConfig
 from trainables.errors import DataError
-
-Pixels = npt.NDArray[np.uint8]
+from trainables.images import Pixels
 
 INK, FAINT, GROUND = (24, 24, 28), (110, 110, 118), (255, 255, 255)
 GAP, MARGIN = 4, 16

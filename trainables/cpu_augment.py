@@ -15,11 +15,11 @@ import numpy.typing as npt
 from ensemble.kernels import readable
 from trainables import warp_kernels
 from trainables.draws import Draws, Floats, grey_boxes
+from trainables.images import Pixels
 from trainables.mixing import Mix
+from trainables.recipe import Channels
 
-Pixels = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.int64]
-Channels = tuple[float, float, float]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,12 @@ from ensemble.kernels import compiled
 ATTEMPTS = 10
 
 
+def side_for_crops(image_size: int) -> int:
+    """Side in pixels at which images are cached where training crops: a quarter more than the
+    model's, so that a crop still has the pixels it shows. A multiple of 8."""
+    return -(-image_size * 5 // 4 // 8) * 8
+
+
 def draw_crops(
     aspects: npt.NDArray[np.float32],
     least_area: float,

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from trainables.draws import Draws, grey_boxes
 from trainables.mixing import Mix, mix_images
-from trainables.warp_kernels import EDGE, SHARP
+from trainables.recipe import Channels
+from trainables.warp_kernels import BLUE, EDGE, GREEN, RED, SHARP
 
-Channels = tuple[float, float, float]
-GREY = (0.299, 0.587, 0.114)
+GREY = (float(RED), float(GREEN), float(BLUE))
 
 
 @dataclass(frozen=True)

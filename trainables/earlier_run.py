@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from torch import Tensor
 
+from ensemble.errors import BlendError
 from ensemble.files import Location
+from ensemble.store import OofStore
 from trainables.errors import DataError
 from trainables.folds import FoldTable, read_folds
 from trainables.recipe import BackboneError, Recipe
@@ -67,6 +70,21 @@ def earlier_fold(folder: str, fold: int, folds: FoldTable, key: str) -> EarlierF
     except (DataError, ValueError) as error:
         raise BackboneError(f"{key}={folder}: {error}") from error
     return EarlierFold(recipe, state, location)
+
+
+def kept_its_best_epoch(folder: str, key: str) -> bool:
+    """Whether validation labels chose the epoch of the earlier configuration (`train.keep=best` or
+    `train.patience`): its weights then know a little of the labels that they are to predict, and
+    so does what starts from them. False where its out-of-fold rows are not there to ask.
+
+    `folder`: `RUN/weights/CONFIG_ID`. BackboneError, naming `key`, where it is no such folder."""
+    run, config_id = split_folder(folder, key)
+    try:
+        configuration = OofStore(run).metadata(config_id).configuration
+    except BlendError:
+        return False
+    train = cast(Mapping[str, object], configuration.get("train", {}))
+    return train.get("keep") == "best" or bool(train.get("patience"))
 
 
 def split_folder(folder: str, key: str) -> tuple[Location, str]:

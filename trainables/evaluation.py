@@ -13,6 +13,7 @@ from trainables.precision import FULL, Precision, exact_arithmetic
 from trainables.predict import predict_probabilities
 from trainables.recipe import Normalisation
 from trainables.run_data import RunData
+from trainables.step import is_out_of_memory, release_memory
 from trainables.views import PLAIN, Shown, cached, replayed, view_batches
 
 # Without gradients, what fits in memory in training fits several times over.
@@ -23,7 +24,8 @@ KEPT_BYTES = 2 << 30
 
 class Evaluation:
     """Labelled rows are seen after the run's `replay` policy, test rows as they are; both after the
-    configuration's preprocessing."""
+    configuration's preprocessing. When the device's memory runs out, the batch is halved, for all
+    that follows too, and the prediction is done again."""
 
     def __init__(
         self,
@@ -38,6 +40,10 @@ class Evaluation:
         self._rows = data.folds.validation_rows(fold)
         self._normalisation, self._device = normalisation, device
         self._source = data.cache_of(configuration.preprocess)
+        train = configuration.train
+        self._batch_size = EVALUATION_FACTOR * min(
+            train.micro_batch or train.batch_size, train.batch_size
+        )
 
     def validation(self, model: nn.Module, precision: Precision) -> np.ndarray:
         """(n, C) float32 of the held-out rows, one view each: a quick look after an epoch."""
@@ -59,7 +65,7 @@ class Evaluation:
 
     @property
     def _validation(self) -> Shown:
-        if self._data.record.config.replay.name == "none":
+        if self._data.record.config.replay.changes_nothing:
             return self._shown
         side = self._configuration.train.image_size
         if len(self._rows) * side * side * 3 <= KEPT_BYTES:
@@ -89,6 +95,20 @@ class Evaluation:
     def _predict(
         self, model: nn.Module, shown: Shown, precision: Precision, *, with_tta: bool
     ) -> np.ndarray:
+        while True:
+            try:
+                return self._predict_once(model, shown, precision, with_tta=with_tta)
+            except RuntimeError as error:
+                used = min(self._batch_size, len(shown))
+                if not is_out_of_memory(error) or used < 2:
+                    raise
+            # Outside of `except`: the traceback holds the activations of the batch that failed.
+            self._batch_size = used // 2
+            release_memory(self._device)
+
+    def _predict_once(
+        self, model: nn.Module, shown: Shown, precision: Precision, *, with_tta: bool
+    ) -> np.ndarray:
         configuration = self._configuration
         tta = configuration.tta if with_tta else PLAIN
         batches = view_batches(
@@ -96,7 +116,7 @@ class Evaluation:
             configuration,
             tta,
             seed=self._data.record.config.seed,
-            batch_size=EVALUATION_FACTOR * configuration.train.batch_size,
+            batch_size=self._batch_size,
         )
         with exact_arithmetic(precision == FULL):
             return predict_probabilities(

@@ -26,7 +26,7 @@ from trainables.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, 
 from trainables.dataset_statistics import dataset_normalisation
 from trainables.evaluation import Evaluation
 from trainables.failure import DivergedError
-from trainables.fold_files import WALL_CLOCK, FoldFiles, paths_of, stored_result
+from trainables.fold_files import FoldFiles, paths_of, stored_result
 from trainables.freezing import apply_freezing, trainable_stages
 from trainables.loader import TrainLoader
 from trainables.losses import build_loss
@@ -39,8 +39,6 @@ from trainables.step import Stepper
 from trainables.task import EpochResult, FoldTask
 from trainables.train_batches import Augmentation, TrainBatches
 from trainables.weights import copy_of
-
-__all__ = ["WALL_CLOCK", "FoldRun", "default_device", "run_fold", "stored_result"]
 
 
 def run_fold(
@@ -203,6 +201,7 @@ class FoldRun:
             "seconds": time.perf_counter() - started,
             "micro_batch": float(self.stepper.micro_batch),
             "loader_workers": float(self.loader.settings.workers),
+            **self._memory_used(),
         }
         self.schedule.epoch_end(train_loss)
         result = EpochResult(self.epoch, metrics)
@@ -213,6 +212,14 @@ class FoldRun:
         self._write_snapshot(result)
         self._checkpoint()
         return result
+
+    def _memory_used(self) -> dict[str, float]:
+        """The most that tensors took on the GPU since this was asked last; nothing on a CPU."""
+        if self.device.type != "cuda":
+            return {}
+        most = torch.cuda.max_memory_allocated(self.device)
+        torch.cuda.reset_peak_memory_stats(self.device)
+        return {"gpu_memory_bytes": float(most)}
 
     def _train_epoch(self) -> float:
         """One pass over the training rows; returns the mean loss."""
@@ -239,19 +246,24 @@ class FoldRun:
         if self.averager is not None:
             self.averager.after_epoch(self.model, self.epoch, self.epochs)
 
+    @property
+    def _measures_batch_norm_anew(self) -> bool:
+        """Whether what is stored is not what was shown after the epoch: the weights of SWA are
+        averaged over epochs, so the statistics of batch norm fit none of them."""
+        return self.task.configuration.averaging.name == "swa"
+
     def _model_to_evaluate(self, *, final: bool = False) -> nn.Module:
         """The model itself, or one that bears the averaged weights. `final`: with the statistics
         of batch norm measured anew where an average of weights has none of its own."""
         state = None if self.averager is None else self.averager.averaged_state()
         if state is None:
             return self.model
-        needs_statistics = self.task.configuration.averaging.name == "swa"
-        if needs_statistics and not final:
+        if self._measures_batch_norm_anew and not final:
             return self.model  # a pass over all training images: only once, at the end
         if self._evaluated is None:
             self._evaluated = self._twin()
         self._evaluated.load_state_dict(state)
-        if needs_statistics:
+        if self._measures_batch_norm_anew:
             # The images of an epoch that is never trained on.
             batches = (inputs for inputs, _ in self.loader.epoch(self.epochs + 1))
             recompute_batch_norm(self._evaluated, batches, self.device, held=self._held)
@@ -311,17 +323,25 @@ class FoldRun:
 
     def _finish(self, last_proba: np.ndarray) -> EpochResult:
         """Write weights, test probabilities and out-of-fold rows, in this order."""
-        chosen, model = self.history[-1], self._model_to_evaluate(final=True)
+        chosen = self.history[-1]
+        known: np.ndarray | None = None
         if self.best_model is not None and self.best_epoch != self.epoch:
             self.model.load_state_dict(self.best_model)
             chosen, model = self.history[self.best_epoch - 1], self.model
-        is_last = chosen is self.history[-1] and model is self._model_to_evaluate()
-        same = is_last and self.precision == FULL and self.device.type == "cpu"
-        known = last_proba if same and self.evaluation.is_one_view else None
+        else:
+            model = self._model_to_evaluate(final=True)
+            known = last_proba if self._is_stored_as_shown else None
         metrics = self._write(self.task, model, chosen, known)
         self.paths.checkpoint_folder(self.task.config_id, self.task.fold).delete()
         self.is_over = True
         return EpochResult(self.epoch, metrics, done=True)
+
+    @property
+    def _is_stored_as_shown(self) -> bool:
+        """Whether validation after the last epoch gave what is stored: the same weights and
+        statistics, one view, full float32."""
+        exact = self.precision == FULL and self.device.type == "cpu"
+        return exact and self.evaluation.is_one_view and not self._measures_batch_norm_anew
 
     def _write(
         self,

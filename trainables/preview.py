@@ -6,17 +6,15 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
 from search_spaces.config import AugmentConfig, Configuration, PreprocessConfig
 from trainables.augmented import augment_images
 from trainables.contact_sheet import Block, note_of
-from trainables.images import fit_square
+from trainables.images import Pixels, fit_square
 from trainables.preprocess import preprocess_image
 from trainables.seeds import derive_seed
 from trainables.views import Shown, replayed
 
-Pixels = npt.NDArray[np.uint8]
 NO_CHANGE = AugmentConfig(name="none", affine=0.0)
 
 

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast
 
+# Of red, green and blue.
+Channels: TypeAlias = tuple[float, float, float]
+# The mean colour of ImageNet and its deviation.
 DEFAULT_MEAN = (0.485, 0.456, 0.406)
 DEFAULT_STD = (0.229, 0.224, 0.225)
 HeadKind: TypeAlias = Literal["linear", "cosine"]
@@ -20,8 +23,8 @@ class BackboneError(ValueError):
 class Normalisation:
     """Per-channel mean and standard deviation of RGB in [0, 1]."""
 
-    mean: tuple[float, float, float] = DEFAULT_MEAN
-    std: tuple[float, float, float] = DEFAULT_STD
+    mean: Channels = DEFAULT_MEAN
+    std: Channels = DEFAULT_STD
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class Recipe:
         )
 
 
-def three(values: Any) -> tuple[float, float, float]:
+def three(values: Any) -> Channels:
     """Three numbers, one a channel; ValueError where there are not three."""
     first, second, third = values
     return float(first), float(second), float(third)

@@ -98,8 +98,7 @@ class Stepper:
 
     def _forget(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        release_memory(self._device)
 
 
 def micro_batches(n: int, size: int) -> list[slice]:
@@ -108,6 +107,12 @@ def micro_batches(n: int, size: int) -> list[slice]:
     count = max(1, math.ceil(n / size))
     cuts = [round(n * part / count) for part in range(count + 1)]
     return [slice(start, stop) for start, stop in pairwise(cuts)]
+
+
+def release_memory(device: torch.device) -> None:
+    """Give the device what torch holds and does not use, so that pieces of another size fit."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

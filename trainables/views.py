@@ -18,9 +18,9 @@ from trainables.augmented import augment_images
 from trainables.cpu_augment import warp
 from trainables.draws import View, plain_draws
 from trainables.image_cache import ImageSource
+from trainables.images import Pixels
 from trainables.seeds import derive_seed
 
-Pixels = npt.NDArray[np.uint8]
 PLAIN = TtaConfig()
 
 

@@ -52,8 +52,13 @@ def load_weights(location: Location, model: nn.Module) -> None:
 
 
 def read_recipe(location: Location) -> Recipe:
-    """How the model of these weights is built; ValueError where `save_weights` did not say."""
-    return _recipe(location.read_bytes(), location)
+    """How the model of these weights is built; ValueError where `save_weights` did not say. Reads
+    the header alone, which on an object store saves a whole download."""
+    with location.open_input() as stream:
+        start = bytes(stream.read(8))
+        # No more than there is: the length of a damaged file may be any number.
+        header = bytes(stream.read(min(int.from_bytes(start, "little"), stream.size())))
+    return _recipe(start + header, location)
 
 
 def read_weights(location: Location) -> tuple[Recipe, dict[str, Tensor]]:

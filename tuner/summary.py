@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from ensemble.blend_value import Blend, read_blend
 from ensemble.files import Location
+from tuner.cluster.packing import is_job
 from tuner.journal import decisions_of
 from tuner.progress import describe_decision, stamp
 from tuner.replayed import StoredRun
@@ -29,8 +30,9 @@ Written = Sequence[tuple[str, str]]  # a file, and what it is
 
 
 def shown(root: Location) -> str:
-    """A run as a person would type it: relative where it lies below the current folder."""
-    if root.is_local and root.local_path.is_relative_to(Path.cwd()):
+    """A run as a person would type it: relative where it lies below the current folder. In a job on
+    a cluster nobody stands in that folder."""
+    if not is_job() and root.is_local and root.local_path.is_relative_to(Path.cwd()):
         return str(root.local_path.relative_to(Path.cwd()))
     return str(root)
 
@@ -45,6 +47,8 @@ def print_summary(console: Console, outcome: Outcome) -> None:
     _print_files(console, stored)
     if outcome.logs:
         console.print(f"  {'Ray logs':<22}{escape(outcome.logs)}", highlight=False, soft_wrap=True)
+    if is_job():  # whoever follows it says what comes next: `foldblend fetch`, or `resume`
+        return
     if outcome.stopped or not outcome.blend:
         _next(console, "search", "--resume", shown(root))
     else:
@@ -138,6 +142,8 @@ def _print_ensemble(console: Console, stored: StoredRun, blend: Blend, title: st
             highlight=False,
             soft_wrap=True,
         )
+    for note in stored.raw.get("notes", ()):
+        console.print(f"[yellow]* {escape(note)}[/yellow]", highlight=False, soft_wrap=True)
 
 
 def _print_files(console: Console, stored: StoredRun) -> None:

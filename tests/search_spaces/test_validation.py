@@ -64,6 +64,9 @@ def with_value(key: str, value: object) -> dict[str, Any]:
          " choose one of enabled, min_epochs, reduction_factor, across_backbones_from"),
         ("data.path", None, "data.path is needed for data.source=csv"),
         ("data.classes", ["a"], "data.classes=['a']: must be a text"),
+        ("replay", {"name": "mixed", "mixup": 0.25},
+         "replay.mixup=0.25, replay.cutmix=0: must be 0, a validated image has one label;"
+         " mix in training, by augment.mixup and augment.cutmix"),
         ("name", "../up",
          "name=../up: must be letters, digits, _, - and ., and not begin with - or ."),
     ],

@@ -4,7 +4,8 @@ import numpy as np
 
 from search_spaces.config import AugmentConfig, PreprocessConfig
 from tests.trainables.pictures import squares
-from trainables.augmented import IMAGENET_MEAN, augment_images
+from trainables.augmented import augment_images
+from trainables.recipe import DEFAULT_MEAN
 
 SQUASH = PreprocessConfig()
 NOISY = AugmentConfig(
@@ -39,7 +40,7 @@ def test_what_is_erased_becomes_the_mean_colour() -> None:
     made = _made(AugmentConfig(name="made", erase=1.0, erase_min=0.3, erase_max=0.4), size=40)
     changed = (made != squares(4, 40)).any(-1)
     assert 0.2 < changed.mean() < 0.5
-    assert (made[changed] == np.round(np.array(IMAGENET_MEAN) * 255)).all()
+    assert (made[changed] == np.round(np.array(DEFAULT_MEAN) * 255)).all()
 
 
 def test_mixing_is_left_to_the_batch() -> None:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from search_spaces.config import AugmentConfig, PreprocessConfig
-from trainables.contact_sheet import Block, Pixels, contact_sheet, note_of, write_sheet
+from trainables.contact_sheet import Block, contact_sheet, note_of, write_sheet
 from trainables.errors import DataError
+from trainables.images import Pixels
 
 RED, BLUE = (220, 20, 30), (20, 40, 220)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 from torchvision.transforms import RandomErasing, RandomResizedCrop
 
-from trainables.crops import draw_crops, draw_rectangles
+from trainables.crops import draw_crops, draw_rectangles, side_for_crops
 
 SIMILAR = 1e-3  # seeds are fixed: what passes once passes always
 
@@ -16,6 +16,11 @@ SIMILAR = 1e-3  # seeds are fixed: what passes once passes always
 def _same_distribution(ours: np.ndarray, theirs: np.ndarray) -> None:
     # Rounded, because torchvision rounds sides to whole pixels, also those of the fallback.
     assert ks_2samp(np.round(ours, 3), np.round(theirs, 3)).pvalue > SIMILAR
+
+
+@pytest.mark.parametrize(("side", "cached"), [(32, 40), (64, 80), (224, 280), (225, 288), (8, 16)])
+def test_where_training_crops_a_quarter_more_is_cached(side: int, cached: int) -> None:
+    assert side_for_crops(side) == cached
 
 
 @settings(deadline=None)

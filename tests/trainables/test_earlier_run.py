@@ -8,9 +8,17 @@ import pytest
 import torch
 
 from ensemble.files import Location
+from ensemble.predictions import Predictions
+from ensemble.store import OofStore, StoreMetadata, write_predictions
 from search_spaces.config import BackboneConfig, Configuration, LossConfig
 from tests.trainables.made_models import made_state, write_model_folder
-from trainables.backbone import BackboneError, build_backbone, check_backbone, check_earlier_runs
+from trainables.backbone import (
+    BackboneError,
+    build_backbone,
+    check_backbone,
+    check_earlier_runs,
+    optimism_of_earlier_runs,
+)
 from trainables.earlier_run import check_same_folds, earlier_fold, split_folder
 from trainables.errors import DataError
 from trainables.folds import FoldTable, write_folds
@@ -166,6 +174,35 @@ def test_each_fold_starts_from_its_own(tmp_path: Path) -> None:
         again = build_backbone(config, 2, 32, fold=fold, folds=table())
         assert_same(again.model, state)
     assert_same(build_backbone(config, 5, 32, folds=table()).model, states[0], "fc.")
+
+
+@pytest.mark.parametrize(
+    ("train", "expected"),
+    [({}, False), ({"keep": "last", "patience": 0}, False), ({"keep": "best"}, True),
+     ({"keep": "last", "patience": 3}, True)],
+)  # fmt: skip
+def test_an_earlier_run_that_kept_its_best_epoch_is_noted(
+    tmp_path: Path, train: dict[str, object], expected: bool
+) -> None:
+    run = write_run(tmp_path / "run")
+    proba = np.full((2, 2), 0.5, np.float32)
+    rows = Predictions(
+        np.array(IDS[:2], object), np.zeros(2, np.int32), np.zeros(2, np.int16), proba
+    )
+    metadata = StoreMetadata(("a", "b"), "c1", {"train": train}, {}, "0")
+    write_predictions(OofStore(run).fold_location("oof", "c1", 0), rows, metadata)
+    config = BackboneConfig(name=OTHER, from_run=f"{run}/weights/c1")
+    notes = optimism_of_earlier_runs(config)
+    assert len(notes) == expected
+    assert all(note.startswith(f"backbone.from_run={run}/weights/c1: its epoch") for note in notes)
+
+
+def test_without_out_of_fold_rows_and_without_an_earlier_run_there_is_no_note(
+    tmp_path: Path,
+) -> None:
+    run = write_run(tmp_path / "run")
+    assert not optimism_of_earlier_runs(BackboneConfig(name=OTHER, from_run=f"{run}/weights/c1"))
+    assert not optimism_of_earlier_runs(BackboneConfig(name=OTHER))
 
 
 def test_positions_are_resized_to_the_image(tmp_path: Path) -> None:

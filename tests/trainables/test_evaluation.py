@@ -39,14 +39,18 @@ def evaluation(run: TinyRun, configuration: Configuration | None = None) -> Eval
     return Evaluation(chosen, run.data, 0, normalisation=PLAIN, device=CPU)
 
 
-def with_replay(run: TinyRun) -> TinyRun:
+def with_replay(run: TinyRun, replay: AugmentConfig = REPLAY) -> TinyRun:
     record = run.data.record
-    config = record.config.model_copy(update={"replay": REPLAY})
+    config = record.config.model_copy(update={"replay": replay})
     return replace(run, data=replace(run.data, record=replace(record, config=config)))
 
 
 def shown(model: Spy) -> np.ndarray:
     return (torch.cat(model.seen) * 255).permute(0, 2, 3, 1).round().numpy().astype(np.uint8)
+
+
+def shown_by_validation(run: TinyRun) -> np.ndarray:
+    return run.data.cache[run.data.folds.validation_rows(0)]
 
 
 def test_validation_shows_the_held_out_images_once(tiny_run: TinyRun) -> None:
@@ -78,6 +82,65 @@ def test_out_of_fold_and_test_rows_are_averaged_over_the_views(tiny_run: TinyRun
     assert np.abs(averaged - quick).max() > 1e-3
     over_logits = changed(tta, tta={"average": "logits"})
     assert np.abs(evaluation(tiny_run, over_logits).out_of_fold(Spy()) - averaged).max() > 1e-6
+
+
+class ShortOfMemory(Spy):
+    """A device on which at most `most` images fit at once."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most, self.asked = most, list[int]()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.asked.append(len(images))
+        if len(images) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return super().forward(images)
+
+
+def test_when_memory_runs_out_the_batch_is_halved_and_the_answer_stays(tiny_run: TinyRun) -> None:
+    expected = evaluation(tiny_run).validation(Spy(), FULL)
+    one, model = evaluation(tiny_run), ShortOfMemory(most=4)
+    np.testing.assert_allclose(one.validation(model, FULL), expected, atol=1e-6)
+    assert model.asked == [8, 4, 4]
+    np.testing.assert_array_equal(shown(model), shown_by_validation(tiny_run))
+    one.test(model)  # 6 images
+    assert model.asked[3:] == [4, 2], "what did not fit is not tried again"
+
+
+def test_memory_that_does_not_suffice_for_one_image_is_an_error(tiny_run: TinyRun) -> None:
+    model = ShortOfMemory(most=0)
+    with pytest.raises(torch.OutOfMemoryError):
+        evaluation(tiny_run).validation(model, FULL)
+    assert model.asked == [8, 4, 2, 1]
+
+
+def test_other_errors_are_not_tried_again(tiny_run: TinyRun) -> None:
+    class Broken(Spy):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            super().forward(images)
+            raise RuntimeError("shapes do not match")
+
+    model = Broken()
+    with pytest.raises(RuntimeError, match="shapes"):
+        evaluation(tiny_run).validation(model, FULL)
+    assert len(model.seen) == 1
+
+
+@pytest.mark.parametrize(("micro_batch", "batches"), [(None, [8]), (2, [4, 4]), (100, [8])])
+def test_evaluation_sees_twice_what_training_sees_at_once(
+    tiny_run: TinyRun, micro_batch: int | None, batches: list[int]
+) -> None:
+    model, train = Spy(), {"micro_batch": micro_batch, "batch_size": 8}
+    evaluation(tiny_run, changed(tiny_run.configuration, train=train)).validation(model, FULL)
+    assert [len(images) for images in model.seen] == batches
+
+
+def test_any_change_is_replayed_whatever_the_member_is_called(tiny_run: TinyRun) -> None:
+    flipped = with_replay(tiny_run, AugmentConfig(name="none", affine=0.0, horizontal_flip=1.0))
+    model = Spy()
+    evaluation(flipped).validation(model, FULL)
+    np.testing.assert_array_equal(shown(model), shown_by_validation(tiny_run)[:, :, ::-1])
 
 
 def test_replay_changes_validation_and_leaves_test_alone(tiny_run: TinyRun) -> None:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import errno
+import logging
 import multiprocessing
 import os
 import pickle
 import shutil
 import signal
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,10 +18,13 @@ import numpy as np
 import pytest
 
 from search_spaces.config import PreprocessConfig
+from trainables.cache_bound import locked
 from trainables.decoded_source import DecodedSource
-from trainables.errors import DataError
-from trainables.image_cache import ImageCache
+from trainables.errors import DataError, OtherImagesError
+from trainables.image_cache import ImageCache, cache_path, lock_path
 from trainables.images import read_square
+from trainables.manifest import content_digest
+from trainables.preprocess import AS_IT_IS
 
 
 @pytest.fixture
@@ -123,6 +130,39 @@ def _build_and_die(paths: list[str], directory: Path, size: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     ImageCache.open(paths, size, directory, "key", kill_in_the_middle)
+
+
+def test_who_waits_for_another_process_says_so(
+    paths: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = cache_path(tmp_path / "cache", paths, 16, "key", AS_IT_IS)
+    path.parent.mkdir()
+    with caplog.at_level(logging.INFO, logger="trainables"), ThreadPoolExecutor(1) as pool:
+        with locked(lock_path(path)):
+            waiting = pool.submit(ImageCache.open, paths, 16, path.parent, "key")
+            while not caplog.messages:
+                time.sleep(0.01)
+        assert len(waiting.result()) == len(paths)
+    assert caplog.messages[0].startswith("another process of this machine decodes the images")
+
+
+def test_a_cache_that_is_not_what_was_expected_does_not_come_to_be(
+    paths: list[str], tmp_path: Path
+) -> None:
+    asked: list[Sequence[str]] = []
+
+    def refuse(digests: Sequence[str]) -> None:
+        asked.append(digests)
+        raise OtherImagesError("other images")
+
+    with pytest.raises(OtherImagesError):
+        ImageCache.open(paths, 16, tmp_path, "key", verify=refuse)
+    assert not list(tmp_path.glob("*.npy"))
+    assert not list(tmp_path.glob("*.tmp"))
+    assert asked == [[content_digest(Path(path).read_bytes()) for path in paths]]
+    ImageCache.open(paths, 16, tmp_path, "key", verify=asked.append)
+    ImageCache.open(paths, 16, tmp_path, "key", verify=refuse)  # it was asked when it was built
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize("size", [16, 8])

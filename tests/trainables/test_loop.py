@@ -15,7 +15,8 @@ from tests.trainables.tiny_run import TinyRun, changed
 from trainables import evaluation, loop
 from trainables.backbone import rebuild
 from trainables.failure import DivergedError
-from trainables.loop import FoldRun, default_device, stored_result
+from trainables.fold_files import WALL_CLOCK, stored_result
+from trainables.loop import FoldRun, default_device
 from trainables.losses import build_loss
 from trainables.precision import FULL
 from trainables.predict import predict_probabilities
@@ -138,7 +139,7 @@ def test_the_store_tells_the_configuration_but_not_the_clock(tiny_run: TinyRun) 
     assert metadata.configuration == task.configuration.model_dump(mode="json")
     assert metadata.classes == ("class_00", "class_01", "class_02")
     assert metadata.data_fingerprint == tiny_run.data.record.data_fingerprint
-    assert set(result.metrics) - set(metadata.metrics) == set(loop.WALL_CLOCK)
+    assert set(result.metrics) - set(metadata.metrics) == set(WALL_CLOCK) - {"gpu_memory_bytes"}
 
 
 def test_a_finished_fold_run_leaves_no_checkpoint(tiny_run: TinyRun) -> None:
@@ -282,3 +283,16 @@ def test_the_gpu_is_used_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> 
     assert default_device() == torch.device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert default_device() == CPU
+
+
+def test_with_cuda_an_epoch_tells_the_most_memory_it_took(
+    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = FoldRun(tiny_run.task(), tiny_run.data, CPU)
+    assert run._memory_used() == {}
+    reset: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 << 30)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset.append)
+    run.device = torch.device("cuda")
+    assert run._memory_used() == {"gpu_memory_bytes": float(3 << 30)}
+    assert reset == [run.device]  # the next epoch's is its own

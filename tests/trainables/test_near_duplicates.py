@@ -4,14 +4,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainables.digits import write_digits
 from trainables.image_cache import ImageCache
-from trainables.images import decode_image
+from trainables.images import Pixels, decode_image
 from trainables.near_duplicates import (
     MAX_DIFFERENCE,
     MAX_DISTANCE,
@@ -20,7 +19,6 @@ from trainables.near_duplicates import (
     near_duplicates,
 )
 
-Pixels = npt.NDArray[np.uint8]
 SIDE = 96
 
 

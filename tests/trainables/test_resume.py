@@ -13,6 +13,7 @@ from search_spaces.config import Configuration
 from tests.trainables.tiny_run import TinyRun, changed
 from trainables import loop
 from trainables.errors import DataError
+from trainables.fold_files import WALL_CLOCK
 from trainables.loop import FoldRun, run_fold
 from trainables.task import EpochResult
 
@@ -54,7 +55,7 @@ def results_until(results: Iterator[EpochResult], epoch: int) -> list[EpochResul
 
 def plain(results: list[EpochResult]) -> list[dict[str, float]]:
     return [
-        {name: value for name, value in result.metrics.items() if name not in loop.WALL_CLOCK}
+        {name: value for name, value in result.metrics.items() if name not in WALL_CLOCK}
         for result in results
     ]
 

@@ -12,7 +12,8 @@ from ensemble.files import Location
 from ensemble.store import OofStore, read_predictions
 from search_spaces.config import Configuration
 from tests.trainables.tiny_run import TinyRun, changed
-from trainables.loop import FoldRun, run_fold, stored_result
+from trainables.fold_files import stored_result
+from trainables.loop import FoldRun, run_fold
 from trainables.weights import read_weights
 
 EPOCHS = 3

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -101,6 +102,12 @@ def test_status_shows_the_blend_as_soon_as_there_is_one(stored: StoredRun) -> No
     assert "the ensemble (blend.json)" in text
     assert "nested log_loss" in text
     assert "next:" not in text
+
+
+def test_what_a_run_notes_of_its_scores_stands_below_them(stored: StoredRun) -> None:
+    write_blend(stored.directory.blend, made_blend())
+    noted = replace(stored, raw={**stored.raw, "notes": ["backbone.from_run=x: optimistic too"]})
+    assert "* backbone.from_run=x: optimistic too" in said(print_status, noted)
 
 
 def test_status_of_a_run_that_has_not_begun_has_no_leaderboard(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from search_spaces.config import AugmentConfig
+from trainables.images import Pixels
 from trainables.policies.autoaugment import autoaugment_steps
 from trainables.policies.document import document_steps
 from trainables.policies.morphology import morphology_steps
@@ -17,7 +17,6 @@ from trainables.policies.noise_blur import noise_blur_steps
 from trainables.policies.randaugment import randaugment_steps
 from trainables.policies.trivialaugment import trivialaugment_steps
 
-Pixels = npt.NDArray[np.uint8]
 # (config, side of the images in pixels, grey value of what comes in from outside) to transforms.
 Steps = Callable[[AugmentConfig, int, int], list[Any]]
 

@@ -8,11 +8,10 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from trainables.images import Pixels
 from trainables.policies.library import albumentations
 
-Pixels = npt.NDArray[np.uint8]
 Draw = Callable[[random.Random, np.random.Generator, int], Mapping[str, Any]]
 Change = Callable[..., Pixels]
 

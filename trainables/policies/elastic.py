@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Pixels = npt.NDArray[np.uint8]
+from trainables.images import Pixels
+
 Floats = npt.NDArray[np.float32]
 KNOTS = 6
 

@@ -6,12 +6,10 @@ import math
 import random
 
 import numpy as np
-import numpy.typing as npt
 
+from trainables.images import Pixels
 from trainables.policies.elastic import moved, pixel_positions
 from trainables.policies.shading import shaded
-
-Pixels = npt.NDArray[np.uint8]
 
 
 def draw_fold(

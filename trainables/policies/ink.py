@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Pixels = npt.NDArray[np.uint8]
+from trainables.images import Pixels
+
 Points = npt.NDArray[np.float64]
 INKS = ((20, 20, 25), (25, 40, 120), (40, 60, 160), (150, 25, 30), (70, 70, 75))
 # Parts of a pixel in which OpenCV takes the points of a line: 2 ** 4.

@@ -6,9 +6,9 @@ import random
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Pixels = npt.NDArray[np.uint8]
+from trainables.images import Pixels
+
 # Deviation of the mean of two independent uniform bytes, in grey values.
 FIELD_DEVIATION = 52.1
 

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from trainables.images import Pixels
 from trainables.policies.noise import FIELD_DEVIATION, noise_field
 
-Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 # White to yellowed, browned, greyed, and the coloured papers of forms.
 PAPERS = (

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from trainables.images import Pixels
 from trainables.policies.elastic import pixel_positions
 
-Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 # Shadows are soft: their shape is drawn small and enlarged.
 COARSE = 48

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Pixels = npt.NDArray[np.uint8]
+from trainables.images import Pixels
 
 
 def photograph(side: int, seed: int = 0) -> Pixels:

@@ -14,7 +14,7 @@ from trainables.errors import DataError
 from trainables.optim import OptimizerError
 from trainables.precision import PrecisionError
 
-Kind = Literal["crash", "diverged", "fatal"]
+Kind = Literal["crash", "lost", "diverged", "fatal"]
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 # Mistakes in what was asked for: every fold run would end the same, at once.
 _SETUP_ERRORS = (DataError, BackboneError, OptimizerError, PrecisionError, BlendError)
@@ -26,8 +26,10 @@ class DivergedError(ArithmeticError):
 
 @dataclass(frozen=True)
 class Failure:
-    """`crash` may succeed when tried again, `diverged` will not, `fatal` is a fault of the set-up
-    that would hit every fold run, so the search ends with `message` as its one line."""
+    """`crash` may succeed when tried again, `lost` ended for its machine's sake (it went away, or
+    cannot read the images) and is no fault of the fold run, `diverged` would end the same again,
+    `fatal` is a fault of the set-up that would hit every fold run, so the search ends with
+    `message` as its one line."""
 
     kind: Kind
     message: str

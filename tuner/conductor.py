@@ -16,7 +16,9 @@ from tuner import events as ev
 from tuner.errors import UserError
 from tuner.journal import Journal, Record
 from tuner.proposals import Proposals
-from tuner.race import AskPromotion, Done, Propose, Race, Rules, StartFold, Wait
+from tuner.race import Race, Rules
+from tuner.slots import Slots
+from tuner.work import AskPromotion, Done, Propose, StartFold, Wait
 
 Listener = Callable[[Record, Race], None]
 
@@ -32,7 +34,7 @@ class Conductor:
         rules: Rules,
         proposals: Proposals,
         journal: Journal,
-        slots: int,
+        slots: Slots,
         threads: int,
         clock: Callable[[], float],
         deadline: float | None = None,
@@ -73,7 +75,7 @@ class Conductor:
         """The next fold run for a free slot."""
         self._check_deadline()
         while not self.halted:
-            match self.race.next_work(self.slots):
+            match self.race.next_work(self.slots.count):
                 case Propose():
                     self._propose()
                 case AskPromotion():
@@ -92,7 +94,8 @@ class Conductor:
         kind = ev.Finished if result.done else ev.Reported
         run = self.race.runs[task.config_id, task.fold]
         if not run.is_over and (result.done or result.epoch > run.epoch):
-            self.record(kind(task.config_id, task.fold, result.epoch, dict(result.metrics)))
+            metrics = dict(result.metrics)
+            self.record(kind(task.config_id, task.fold, result.epoch, metrics, result.node))
         return self.is_over(task) or self.halted
 
     def is_over(self, task: FoldTask) -> bool:
@@ -105,9 +108,15 @@ class Conductor:
             self.fatal = self.fatal or failure
             return
         if not self.is_over(task):
-            retry = failure.kind == "crash"
             self.record(
-                ev.Failed(task.config_id, task.fold, failure.message, retry, failure.traceback)
+                ev.Failed(
+                    task.config_id,
+                    task.fold,
+                    failure.message,
+                    retry=failure.kind in ("crash", "lost"),
+                    traceback=failure.traceback,
+                    node_lost=failure.kind == "lost",
+                )
             )
 
     def stop(self) -> None:

@@ -6,8 +6,9 @@ import logging
 import os
 import signal
 import socket
+import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,14 +21,27 @@ from ray.tune.logger import TBXLoggerCallback
 from search_spaces.config import ResourcesConfig, RunConfig
 from trainables.failure import no_space_message
 from trainables.fold_trainable import FoldTrainable
+from tuner import ray_nodes
 from tuner.conductor import Conductor
 from tuner.errors import UserError
 from tuner.ray_edge import Assignments, RaceScheduler, RaceSearcher, trial_name
 from tuner.run_directory import RunDirectory
+from tuner.slots import (
+    PAUSE_SECONDS,
+    Growth,
+    Resources,
+    Share,
+    Slots,
+    room_on,
+    share_of,
+)
+from tuner.task_names import TaskNames
 
 # Ray's own ways to find an address; the others are host:port.
 RAY_FINDS = ("auto", "local")
 PROBE_SECONDS = 5.0
+# A machine in the cloud starts and installs PyTorch before it joins.
+JOINING_SECONDS = 1200.0
 
 # Read by Ray each time: our table replaces Tune's, Ctrl-C is ours to handle, a failure is a result
 # without a metric, and what Ray will do about CUDA_VISIBLE_DEVICES one day is no news to a user.
@@ -44,7 +58,7 @@ _SETTINGS = {
 class Cluster:
     """What a search may use. `cpus` and `gpus` of one fold run; `logs`: Ray's own log folder."""
 
-    slots: int
+    slots: Slots
     cpus: float
     gpus: float
     logs: str
@@ -52,9 +66,14 @@ class Cluster:
 
 
 @contextmanager
-def connected(config: RunConfig) -> Iterator[Cluster]:
+def connected(
+    config: RunConfig,
+    say: Callable[[str], None] = lambda text: None,
+    wait: float = JOINING_SECONDS,
+) -> Iterator[Cluster]:
     """Attach to the cluster of `RAY_ADDRESS`, or start one here and stop it afterwards.
 
+    `say` hears what is waited for, `wait` seconds at most: a cluster just begun has its head alone.
     Raises UserError where there is none, or where no fold run would ever fit into it."""
     address = os.environ.get("RAY_ADDRESS", "")
     already = ray.is_initialized()
@@ -62,7 +81,8 @@ def connected(config: RunConfig) -> Iterator[Cluster]:
         if not already:
             _initialise(address, config)
         try:
-            yield _describe(config.search.resources, is_ours=not already and not address)
+            is_ours = not already and not address
+            yield _describe(config.search.resources, is_ours=is_ours, say=say, wait=wait)
         finally:
             if not already:
                 ray.shutdown()
@@ -75,7 +95,9 @@ def run_on_ray(
     own: nothing is restored from an earlier one."""
     assignments = Assignments(conductor)
     trainable = tune.with_resources(FoldTrainable, {"cpu": cluster.cpus, "gpu": cluster.gpus})
-    settings = {**_SETTINGS, "TUNE_MAX_PENDING_TRIALS_PG": str(cluster.slots)}
+    # The dashboard's class of actor; Tune's wrapper would be called after itself.
+    trainable.__name__ = trainable.__qualname__ = FoldTrainable.__name__
+    settings = {**_SETTINGS, "TUNE_MAX_PENDING_TRIALS_PG": str(cluster.slots.count)}
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -89,7 +111,7 @@ def run_on_ray(
         run_config=tune.RunConfig(
             name=_session_name(run),
             storage_path=str(run.tune),
-            callbacks=[TBXLoggerCallback()] if config.tracker.name == "tensorboard" else [],
+            callbacks=_callbacks(config),
             failure_config=tune.FailureConfig(max_failures=0),
             # Tune's default saves at the end: an empty folder a trial, and a step's delay in
             # which the slot is free, its actor is not, and so another one is begun.
@@ -105,6 +127,11 @@ def run_on_ray(
             if conductor.fatal is None:
                 _check_room(run)
                 raise
+
+
+def _callbacks(config: RunConfig) -> list[tune.Callback]:
+    trackers = [TBXLoggerCallback()] if config.tracker.name == "tensorboard" else []
+    return [TaskNames(), *trackers]
 
 
 def _check_room(run: RunDirectory, needed_bytes: int = 1 << 16) -> None:
@@ -164,42 +191,67 @@ def _check_address(address: str) -> None:
     socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_SECONDS).close()
 
 
-def _describe(wanted: ResourcesConfig, *, is_ours: bool) -> Cluster:
-    slots, gpus = shares(ray.cluster_resources(), wanted, is_ours=is_ours)
+def _describe(
+    wanted: ResourcesConfig, *, is_ours: bool, say: Callable[[str], None], wait: float
+) -> Cluster:
+    address = ray.get_runtime_context().gcs_address
+    growth = None if is_ours else ray_nodes.growth(address)
+    may_join = growth is not None or bool(wanted.slots and not is_ours)
+    share = fitting_share(wanted, growth, say, wait if may_join else 0.0)
     session = ray._private.worker._global_node.get_session_dir_path()
     return Cluster(
-        slots=slots,
-        cpus=wanted.cpus,
-        gpus=gpus,
+        slots=slots_of(wanted, share, growth, is_ours=is_ours),
+        cpus=share.cpus,
+        gpus=share.gpus,
         logs=os.path.join(session, "logs"),
-        address=ray.get_runtime_context().gcs_address,
+        address=address,
     )
 
 
-def shares(
-    have: Mapping[str, float], wanted: ResourcesConfig, *, is_ours: bool
-) -> tuple[int, float]:
-    """How many fold runs at once, and how many GPUs each, of a cluster's resources.
-
-    `is_ours`: started for this search, so that it has all it will ever have. Elsewhere more slots
-    than fit now may be asked for, because nodes may still join. UserError where none would fit."""
-    cpus, gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
-    gpu_each = wanted.gpus if wanted.gpus is not None else (1.0 if gpus else 0.0)
-    fits = _fits(cpus, wanted.cpus)
-    if gpu_each:
-        fits = min(fits, _fits(gpus, gpu_each))
-    if fits < 1 and (is_ours or wanted.slots is None):
-        raise UserError(
-            f"one fold run needs {wanted.cpus:g} CPUs and {gpu_each:g} GPUs "
-            f"(search.resources), the cluster has {cpus:g} CPUs and {gpus:g} GPUs"
-        )
-    slots = wanted.slots or fits
-    return (min(slots, fits) if is_ours else slots), gpu_each
+def fitting_share(
+    wanted: ResourcesConfig, growth: Growth | None, say: Callable[[str], None], wait: float
+) -> Share:
+    """What one fold run takes. Where no machine can take one and the autoscaler may fetch none that
+    can, waits `wait` seconds for one to join, and raises UserError."""
+    give_up = time.monotonic() + wait
+    while True:
+        machines = ray_nodes.living()
+        share = share_of(wanted, machines, growth or Growth())
+        if room_on(machines, share) or (growth and growth.room(share)):
+            return share
+        problem = _does_not_fit(share, machines)
+        if time.monotonic() >= give_up:
+            raise UserError(problem)
+        say(f"waiting for a machine to join: {problem}")
+        time.sleep(PAUSE_SECONDS)
 
 
-def _fits(have: float, each: float) -> int:
-    """How many of `each` go into `have`, for fractions such as 0.1 too."""
-    return int(have / each + 1e-9)
+def _does_not_fit(share: Share, machines: Sequence[Resources]) -> str:
+    largest = max(machines, key=lambda one: (one.get("GPU", 0.0), one.get("CPU", 0.0)), default={})
+    cpus, gpus = largest.get("CPU", 0.0), largest.get("GPU", 0.0)
+    return (
+        f"one fold run needs {share.cpus:g} CPUs and {share.gpus:g} GPUs (search.resources), the "
+        f"largest of {len(machines)} machines has {cpus:g} CPUs and {gpus:g} GPUs"
+    )
+
+
+def slots_of(
+    wanted: ResourcesConfig, share: Share, growth: Growth | None, *, is_ours: bool
+) -> Slots:
+    """How many fold runs at once.
+
+    What the user says, at most what fits on a Ray of our own. Else what fits on the machines that
+    live, counted again and again, and at least what the autoscaler may fetch: it fetches machines
+    for fold runs that wait."""
+    if is_ours:
+        fits = room_on(ray_nodes.living(), share)
+        return Slots(min(wanted.slots or fits, fits))
+    if wanted.slots:
+        return Slots(wanted.slots)
+    may_become = growth.room(share) if growth else 0
+    slots = Slots(1, lambda: max(room_on(ray_nodes.living(), share), may_become))
+    slots.refresh()
+    return slots
 
 
 def _session_name(run: RunDirectory) -> str:

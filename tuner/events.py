@@ -39,34 +39,39 @@ class Started:
 
 @dataclass(frozen=True)
 class Reported:
-    """A fold run finished an epoch (counted from 1), and it was not the last."""
+    """A fold run finished an epoch (counted from 1), and it was not the last. `node`: address of
+    the machine, "" where nobody told."""
 
     config_id: str
     fold: int
     epoch: int
     metrics: Mapping[str, float]
+    node: str = ""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A fold run finished its last epoch and its files are complete."""
+    """A fold run finished its last epoch and its files are complete. `node` as above."""
 
     config_id: str
     fold: int
     epoch: int
     metrics: Mapping[str, float]
+    node: str = ""
 
 
 @dataclass(frozen=True)
 class Failed:
     """A fold run ended with an error. `retry`: trying again may help. `traceback`: "" where the
-    worker died without one."""
+    worker died without one. `node_lost`: it went away with the machine under it (a spot worker
+    taken back, a cable), which says nothing about the fold run."""
 
     config_id: str
     fold: int
     error: str
     retry: bool = True
     traceback: str = ""
+    node_lost: bool = False
 
 
 @dataclass(frozen=True)

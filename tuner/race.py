@@ -13,8 +13,12 @@ from enum import StrEnum
 from tuner import events as ev
 from tuner.promotion import Candidate, PromotionRule, Standing, by_rank
 from tuner.pruning import PruningRule, judge
+from tuner.work import AskPromotion, Done, Propose, StartFold, Wait, Work
 
 PROBE_FOLD = 0
+
+# How often a fold run may lose its node. More is no bad luck: it brings its nodes down.
+MAX_LOSSES = 20
 
 
 class Status(StrEnum):
@@ -28,16 +32,20 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class FoldRun:
-    """Where a fold run stands. `values`: the metric after each epoch, first epoch first."""
+    """Where a fold run stands. `values`: the metric after each epoch, first epoch first. `losses`:
+    how often the node under it went away, which is no failure of its own. `node`: where the last
+    epoch ran, "" where nobody told."""
 
     config_id: str
     fold: int
     status: Status = Status.WAITING
     epoch: int = 0
     failures: int = 0
+    losses: int = 0
     values: tuple[float, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    node: str = ""
     why: str = ""
 
     @property
@@ -76,37 +84,6 @@ class Rules:
 
     def loss(self, value: float) -> float:
         return -value if self.higher_is_better else value
-
-
-@dataclass(frozen=True)
-class StartFold:
-    """Work: train this fold, from its checkpoint where there is one."""
-
-    config_id: str
-    fold: int
-
-
-@dataclass(frozen=True)
-class Propose:
-    """Work: ask the sampler for a configuration."""
-
-
-@dataclass(frozen=True)
-class AskPromotion:
-    """Work: tell the race that a slot is idle; it may promote somebody."""
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Nothing to hand out until something running ends."""
-
-
-@dataclass(frozen=True)
-class Done:
-    """The race is over."""
-
-
-Work = StartFold | Propose | AskPromotion | Wait | Done
 
 
 class Race:
@@ -242,16 +219,23 @@ class Race:
         run = self.runs[key]
         if run.is_over:
             return []
-        failures = run.failures + 1
-        self.runs[key] = replace(run, failures=failures, why=event.error)
-        if event.retry and failures <= self.rules.max_failures:
-            self.runs[key] = replace(self.runs[key], status=Status.WAITING)
-            self._queue.insert(0, key)
-            return [ev.Retry(*key, why=f"try {failures + 1}: {event.error}")]
+        if event.node_lost and run.losses < MAX_LOSSES:
+            return self._queue_again(replace(run, losses=run.losses + 1), event.error)
+        run = replace(run, failures=run.failures + 1, why=event.error)
+        if event.retry and run.failures <= self.rules.max_failures:
+            return self._queue_again(run, f"try {run.failures + 1}: {event.error}")
+        self.runs[key] = run
         self._end(*key, Status.FAILED, event.error)
         self._drop_rest(event.config_id, f"fold {event.fold} failed")
         give_up = ev.GiveUp(*key, why=event.error)
         return [give_up, *self._promote()]
+
+    def _queue_again(self, run: FoldRun, why: str) -> list[ev.Decision]:
+        """Ahead of everything: it goes on from its last epoch, which others wait for."""
+        key = run.config_id, run.fold
+        self.runs[key] = replace(run, status=Status.WAITING)
+        self._queue.insert(0, key)
+        return [ev.Retry(*key, why=why)]
 
     def _deadline(self) -> list[ev.Decision]:
         self._deadline_passed = True
@@ -388,6 +372,7 @@ class Race:
             values=(*run.values, event.metrics[self.rules.metric]),
             metrics=dict(event.metrics),
             seconds=run.seconds + event.metrics.get("seconds", 0.0),
+            node=event.node,
         )
 
     def _end(self, config_id: str, fold: int, status: Status, why: str) -> None:

@@ -11,15 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from ray.tune.experiment import Trial
+from ray.tune.result import NODE_IP
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from trainables.failure import Failure
-from trainables.task import COMPLETE, EpochResult, FoldTask
+from trainables.failure import Failure, Kind
+from trainables.machine_fault import HELD
+from trainables.task import COMPLETE, EpochResult, FoldTask, fold_run_name
 from tuner.conductor import Conductor
-from tuner.race import Wait
+from tuner.work import Done, Wait
 
 WORKER_DIED = "the worker process died"
+NODE_LOST = "its machine was lost"
+
+# What Ray writes of an actor that went away with its machine, a spot machine taken back too.
+_NODE_DIED = "its node has died"
 
 
 class Assignments:
@@ -29,17 +35,20 @@ class Assignments:
     def __init__(self, conductor: Conductor) -> None:
         self.conductor = conductor
         self.tasks: dict[str, FoldTask] = {}
+        self.held: dict[str, FoldTask] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
     def finish(self, trial_id: str, result: dict[str, Any] | None, error: str | None) -> None:
         """A trial ended, in whatever way; telling twice is harmless."""
+        self.held.pop(trial_id, None)
         task = self.tasks.pop(trial_id, None)
         if task is None:
             return
         if error is not None:
-            self.conductor.fail(task, Failure("crash", error))
+            kind: Kind = "lost" if error.startswith(NODE_LOST) else "crash"
+            self.conductor.fail(task, Failure(kind, error))
         elif failure := nested(result or {}, "failure"):
             self.conductor.fail(task, Failure.from_dict(failure))
         elif not self._last_word(task, result or {}):
@@ -51,6 +60,21 @@ class Assignments:
             return self.conductor.report(task, epoch_result(result))
         return self.conductor.halted
 
+    def hold(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """A trial's machine cannot read the images. Its fold run is tried elsewhere, while the
+        trial keeps the slot, so that nothing else is sent there. True when it is to end: nothing is
+        left to do, or no machine has the images."""
+        failure = Failure.from_dict(nested(result, "failure"))
+        conductor = self.conductor
+        conductor.slots.refresh()
+        task = self.tasks.pop(trial_id, None)
+        if task is not None:
+            self.held[trial_id] = task
+            conductor.fail(task, failure)
+        elif len(self.held) >= conductor.slots.count:  # it has looked again, as have the others
+            conductor.fail(self.held[trial_id], Failure("fatal", failure.message))
+        return conductor.halted or isinstance(conductor.race.next_work(1), Done)
+
 
 class RaceSearcher(Searcher):
     """Hands out fold runs as trials."""
@@ -60,6 +84,7 @@ class RaceSearcher(Searcher):
         self._assignments = assignments
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        self._assignments.conductor.slots.refresh()
         work = self._assignments.conductor.take()
         if isinstance(work, FoldTask):
             self._assignments.tasks[trial_id] = work
@@ -85,20 +110,31 @@ class RaceScheduler(FIFOScheduler):
     def __init__(self, assignments: Assignments) -> None:
         super().__init__()
         self._assignments = assignments
-        self._keeps_actors = False
+        self._width = 0
+        self._factory: Any = None
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        if not self._keeps_actors:
-            self._keeps_actors = True
-            keep_idle_actors(tune_controller, trial, self._assignments.conductor.slots)
+        self._factory = trial.placement_group_factory
+        self._widen(tune_controller)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """No wish: Tune then takes new trials in order, each onto an idle actor where there is
         one. A wish for the first waiting trial would take the idle actor for a trial whose own
         actor is about to be ready, and end that one."""
+        self._widen(tune_controller)
         return None
 
+    def _widen(self, tune_controller: Any) -> None:
+        """Keep pace with a cluster that has grown. (Where it has shrunk, the race waits.)"""
+        count = self._assignments.conductor.slots.count
+        if count > self._width and self._factory is not None:
+            widen(tune_controller, self._factory, self._width, count)
+            self._width = count
+
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        if result.get(HELD):
+            stop = self._assignments.hold(trial.trial_id, result)
+            return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
         task = self._assignments.tasks.get(trial.trial_id)
         if task is None:
             return TrialScheduler.STOP
@@ -109,21 +145,25 @@ class RaceScheduler(FIFOScheduler):
         self._assignments.finish(trial.trial_id, None, _why(trial))
 
 
-def keep_idle_actors(tune_controller: Any, trial: Trial, slots: int) -> None:
-    """Let Tune keep `slots` idle actors, not one: a new one takes seconds to import torch.
+def widen(tune_controller: Any, factory: Any, before: int, slots: int) -> None:
+    """Let Tune ask for `slots` trials ahead and keep as many idle actors, not one: a new one takes
+    seconds to import torch.
 
     Tune has no setting for it. Where its insides have changed, it is only slower."""
     controller = getattr(tune_controller, "_tune_controller", tune_controller)
     increase = getattr(getattr(controller, "_actor_cache", None), "increase_max", None)
     if increase is not None:
-        increase(trial.placement_group_factory, slots)
+        increase(factory, slots - before)
+    if ahead := getattr(controller, "update_max_pending_trials", None):
+        ahead(slots)
 
 
 def epoch_result(result: Mapping[str, Any]) -> EpochResult:
     """The fold run's result out of Tune's, which adds keys of its own, flattens ours, and says
     `done` of whatever it has stopped."""
     is_complete = bool(result.get(COMPLETE, False))
-    return EpochResult(int(result["epoch"]), nested(result, "metrics"), is_complete)
+    node = str(result.get(NODE_IP) or "")
+    return EpochResult(int(result["epoch"]), nested(result, "metrics"), is_complete, node)
 
 
 def nested(result: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -133,10 +173,14 @@ def nested(result: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def trial_name(trial: Trial) -> str:
-    """What the Ray dashboard and the logs call a fold run."""
-    config = trial.config
-    backbone = config["configuration"]["backbone"]["name"].replace("/", "_").replace(":", "_")
-    return f"{backbone}-{config['config_id']}-fold{config['fold']}-{trial.trial_id[-5:]}"
+    """What Tune's folders call a fold run: one that is tried again has another."""
+    return f"{name_of(trial.config)}-{trial.trial_id[-5:]}"
+
+
+def name_of(config: Mapping[str, Any]) -> str:
+    """The fold run's name, out of what `suggest` gave."""
+    backbone = config["configuration"]["backbone"]["name"]
+    return fold_run_name(backbone, config["config_id"], config["fold"])
 
 
 def _why(trial: Trial) -> str:
@@ -146,6 +190,8 @@ def _why(trial: Trial) -> str:
         text = Path(trial.error_file or "").read_text()
     except (OSError, UnicodeDecodeError):  # an error that cannot be read is still an error
         text = ""
+    if _NODE_DIED in text:
+        return NODE_LOST
     lines = [line.strip() for line in text.splitlines() if line.strip()][1:]  # "Failure # 1 (…)"
     if not lines:
         return WORKER_DIED

@@ -18,6 +18,7 @@ from tuner.local import run_in_process
 from tuner.prepare import max_epochs
 from tuner.proposals import Proposals, Told
 from tuner.rules import rules_of
+from tuner.slots import Slots
 
 SMALL = (
     *("experiment=scratch", "data=csv", "data.path=train.csv", "data.images=train", "folds.k=3"),
@@ -93,7 +94,7 @@ class Search:
             rules=rules_of(self.study.run, max_epochs(self.study.space)),
             proposals=self.proposals(),
             journal=journal or self.journal,
-            slots=self.slots,
+            slots=Slots(self.slots),
             threads=1,
             clock=self.clock,
             deadline=deadline,
@@ -136,3 +137,18 @@ def told(search: Search) -> Mapping[str, Told]:
 
 def events_of(records: Sequence[Record], kind: type[ev.Event]) -> list[Any]:
     return [record.event for record in records if isinstance(record.event, kind)]
+
+
+def assert_nothing_twice(records: list[Record]) -> None:
+    """No fold run is finished and no epoch reported a second time."""
+    finished: set[tuple[str, int]] = set()
+    epochs: set[tuple[str, int, int]] = set()
+    for event in (record.event for record in records):
+        if isinstance(event, ev.Started | ev.Reported | ev.Finished):
+            assert (event.config_id, event.fold) not in finished, event
+        if isinstance(event, ev.Reported | ev.Finished):
+            epoch = (event.config_id, event.fold, event.epoch)
+            assert epoch not in epochs, event
+            epochs.add(epoch)
+        if isinstance(event, ev.Finished):
+            finished.add((event.config_id, event.fold))

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from tuner import events as ev
 from tuner.promotion import by_rank
 from tuner.pruning import PruningRule
-from tuner.race import AskPromotion, Done, Propose, Race, Rules, StartFold
+from tuner.race import Race, Rules
+from tuner.work import AskPromotion, Done, Propose, StartFold
 
 BACKBONES = ("alpha", "beta", "gamma")
 

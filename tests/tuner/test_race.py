@@ -8,7 +8,8 @@ from tests.tuner.simulation import World, rules, snapshot
 from tuner import events as ev
 from tuner.promotion import by_rank_each_backbone
 from tuner.pruning import PruningRule
-from tuner.race import PROBE_FOLD, Done, Propose, Race, StartFold, Status, Wait
+from tuner.race import MAX_LOSSES, PROBE_FOLD, Race, Status
+from tuner.work import Done, Propose, StartFold, Wait
 
 NO_PRUNING = PruningRule(False, 1, 2.0, 1.0)
 
@@ -117,6 +118,16 @@ def test_a_failed_run_is_tried_again_and_then_given_up_with_its_error() -> None:
     assert decisions[0] == ev.GiveUp("c0", 0, "boom again")
     assert race.runs["c0", 0].status is Status.FAILED
     assert race.runs["c0", 0].why == "boom again"
+
+
+def test_a_fold_run_that_loses_its_machine_again_and_again_is_a_failure_at_last() -> None:
+    race = Race(rules(max_failures=0))
+    proposed(race, "c0")
+    for _ in range(MAX_LOSSES):
+        started(race, "c0")
+        assert isinstance(race.apply(ev.Failed("c0", 0, "lost", node_lost=True))[0], ev.Retry)
+    started(race, "c0")
+    assert isinstance(race.apply(ev.Failed("c0", 0, "lost", node_lost=True))[0], ev.GiveUp)
 
 
 def test_a_failure_that_would_repeat_itself_is_not_tried_again() -> None:

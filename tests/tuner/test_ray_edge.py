@@ -17,6 +17,7 @@ from ray.tune.utils.util import flatten_dict
 from search_spaces.space import Study
 from tests.tuner.make_believe import Search, epochs_of, events_of, outcome, small_study, told
 from trainables.failure import Failure
+from trainables.machine_fault import HELD
 from trainables.task import COMPLETE, EpochResult, FoldTask
 from tuner import events as ev
 from tuner.race import Status
@@ -25,9 +26,9 @@ from tuner.ray_edge import (
     RaceScheduler,
     RaceSearcher,
     epoch_result,
-    keep_idle_actors,
     nested,
     trial_name,
+    widen,
 )
 
 
@@ -160,6 +161,20 @@ def test_a_dead_worker_is_told_once_and_its_fold_run_goes_on_elsewhere(
     assert tune.fit().conductor.race.members
 
 
+def test_a_lost_machine_is_no_failure_of_the_fold_run(study: Study, tmp_path: Path) -> None:
+    tune = Tune(Search(tmp_path, study))
+    config = tune.suggest()
+    died = "The actor died because its node has died. Node Id: 0a1b\n\tterminated unexpectedly"
+    for trial in range(1, 6):  # more than the failures that a configuration may have
+        tune.die(f"trial_{trial:05d}", died)
+        again = tune.suggest()
+        assert (again["config_id"], again["fold"]) == (config["config_id"], config["fold"])
+    run = tune.conductor.race.runs[config["config_id"], 0]
+    assert (run.failures, run.losses) == (0, 5)
+    assert set(failures(tune)) == {"its machine was lost"}
+    assert tune.fit().conductor.race.members
+
+
 @pytest.mark.parametrize("error", [None, "\n"], ids=["no file", "no text"])
 def test_an_error_without_a_text_is_still_an_error(
     study: Study, tmp_path: Path, error: str | None
@@ -247,12 +262,69 @@ def test_a_trial_that_tune_ended_after_a_stop_is_no_failure(study: Study, tmp_pa
     assert tune.conductor.race.runs[config["config_id"], 0].status is Status.RUNNING
 
 
+# --- machines that cannot read the images -------------------------------------------------------
+
+
+def held(tune: Tune, trial_id: str) -> str:
+    """One more result of a trial whose machine cannot read the images."""
+    failure = Failure("lost", "machine a cannot read the images: /data/a.jpg: gone")
+    result = flatten_dict({"failure": failure.to_dict(), HELD: True, "done": False})
+    decision = tune.scheduler.on_trial_result(None, SimpleNamespace(trial_id=trial_id), result)
+    if decision == TrialScheduler.STOP:
+        tune.searcher.on_trial_complete(trial_id, result=result | {"done": True})
+    return str(decision)
+
+
+def test_a_machine_without_the_images_keeps_its_slot_while_its_fold_run_goes_elsewhere(
+    study: Study, tmp_path: Path
+) -> None:
+    tune = Tune(Search(tmp_path, study), slots=2)
+    config = tune.suggest()
+    del tune.running["trial_00001"]
+    for _ in range(5):
+        assert held(tune, "trial_00001") == TrialScheduler.CONTINUE
+    again = tune.suggest()
+    assert (again["config_id"], again["fold"]) == (config["config_id"], config["fold"])
+    run = tune.conductor.race.runs[config["config_id"], 0]
+    assert (run.failures, run.losses, run.status) == (0, 1, Status.RUNNING)
+    assert failures(tune) == ["machine a cannot read the images: /data/a.jpg: gone"]
+    assert tune.fit().conductor.race.members
+    assert held(tune, "trial_00001") == TrialScheduler.STOP  # nothing is left to wait for
+    assert not tune.assignments.held
+
+
+def test_a_machine_that_can_read_again_gives_its_slot_back(study: Study, tmp_path: Path) -> None:
+    tune = Tune(Search(tmp_path, study), slots=2)
+    tune.suggest()
+    held(tune, "trial_00001")
+    tune.searcher.on_trial_complete("trial_00001", result={HELD: True, "done": True})
+    assert not tune.assignments.held
+    assert len(failures(tune)) == 1
+
+
+def test_where_no_machine_has_the_images_the_search_ends(study: Study, tmp_path: Path) -> None:
+    tune = Tune(Search(tmp_path, study), slots=2)
+    tune.suggest(), tune.suggest()
+    assert held(tune, "trial_00001") == TrialScheduler.CONTINUE
+    assert held(tune, "trial_00002") == TrialScheduler.CONTINUE
+    assert tune.conductor.fatal is None
+    assert held(tune, "trial_00001") == TrialScheduler.STOP  # it has looked again
+    assert tune.conductor.fatal is not None
+    assert tune.conductor.fatal.message.startswith("machine a cannot read the images")
+    assert held(tune, "trial_00002") == TrialScheduler.STOP
+
+
 # --- values and names ---------------------------------------------------------------------------
 
 
 def test_a_result_comes_back_out_of_tune_s() -> None:
     result = EpochResult(3, {"log_loss": 0.5, "seconds": 1.5}, done=True)
     assert epoch_result(flat(result)) == result
+
+
+def test_a_result_tells_the_machine_it_comes_from() -> None:
+    values = {**flat(EpochResult(1, {})), "node_ip": "10.0.0.2"}
+    assert epoch_result(values).node == "10.0.0.2"
 
 
 def test_nested_values_are_those_under_the_name_alone() -> None:
@@ -310,6 +382,35 @@ def test_as_many_idle_actors_are_kept_as_there_are_slots(study: Study, tmp_path:
     assert len(list(kept.flush_cached_objects(force_all=True))) == 3
 
 
+def test_when_the_cluster_grows_tune_asks_ahead_for_more_and_keeps_more(
+    study: Study, tmp_path: Path
+) -> None:
+    need, asked = PlacementGroupFactory([{"CPU": 1.0}]), []
+    trial: Any = SimpleNamespace(placement_group_factory=need, trial_id="t")
+    controller = controller_with(cache := _ObjectCache())
+    controller._tune_controller.update_max_pending_trials = asked.append
+    tune = Tune(Search(tmp_path, study), slots=1)
+    tune.scheduler.on_trial_add(controller, trial)
+    for count in (3, 2):
+        tune.conductor.slots.count = count
+        tune.scheduler.choose_trial_to_run(controller)
+    assert asked == [1, 3]
+    assert [cache.cache_object(need, n) for n in range(4)] == [True, True, True, False]
+
+
+def test_a_machine_that_joins_gets_work_and_one_that_leaves_is_waited_for(
+    study: Study, tmp_path: Path
+) -> None:
+    tune = Tune(Search(tmp_path, study))
+    room = [1]
+    tune.conductor.slots.measure, tune.conductor.slots.pause = lambda: room[0], 0.0
+    assert isinstance(tune.suggest(), dict)
+    assert tune.suggest() is None
+    room[0] = 2
+    assert isinstance(tune.suggest(), dict)
+    room[0] = 1
+    assert tune.suggest() is None
+
+
 def test_a_tune_that_works_otherwise_is_left_alone() -> None:
-    trial: Any = SimpleNamespace(placement_group_factory=None)
-    keep_idle_actors(SimpleNamespace(), trial, 2)
+    widen(SimpleNamespace(), None, 0, 2)

@@ -11,9 +11,10 @@ from trainables.errors import DataError
 from tuner import events as ev
 from tuner.errors import UserError
 from tuner.journal import Journal, Record
-from tuner.race import Done, Race
+from tuner.race import Race
 from tuner.replayed import configurations_of, read_run, spent_seconds
 from tuner.run_directory import exclusive
+from tuner.work import Done
 
 
 def test_a_finished_run_is_read_with_all_its_members(tmp_path: Path) -> None:

@@ -18,7 +18,10 @@ from trainables.task import EpochResult, FoldTask
 from trainables.weights import save_weights
 
 # Not stored with the predictions: the same fold run has to give the same file, byte for byte.
-WALL_CLOCK = ("seconds", "images_per_second", "micro_batch", "loader_workers")
+WALL_CLOCK = (
+    *("seconds", "images_per_second", "micro_batch", "loader_workers"),
+    "gpu_memory_bytes",
+)
 
 
 def paths_of(task: FoldTask) -> RunPaths:

@@ -17,14 +17,14 @@ from tuner.run_directory import RunDirectory
 
 METRICS = ("log_loss", "accuracy", "macro_f1", "train_loss")
 # How it was run: `micro_batch` below the batch size tells that memory ran out (or was expected to).
-MACHINE = ("images_per_second", "micro_batch", "loader_workers")
+MACHINE = ("images_per_second", "micro_batch", "loader_workers", "gpu_memory_bytes")
 
 
 def fold_run_table(race: Race, configurations: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """Columns: config_id, fold, number (order of proposal), backbone, status, why, promoted,
     epochs (done), epochs_planned, failures, seconds, the metrics after the last epoch done, how it
-    was run (images_per_second, micro_batch, loader_workers), keep and the configuration
-    as JSON. Failed and pruned fold runs are rows like any other."""
+    was run (node, images_per_second, micro_batch, loader_workers, gpu_memory_bytes), keep and the
+    configuration as JSON. Failed and pruned fold runs are rows like any other."""
     rows = [_row(race, run, configurations.get(run.config_id, {})) for run in race.runs.values()]
     return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
 
@@ -72,6 +72,7 @@ def _row(race: Race, run: FoldRun, configuration: Mapping[str, Any]) -> dict[str
         "epochs_planned": entrant.epochs,
         "failures": run.failures,
         "seconds": run.seconds,
+        "node": run.node,
         **{name: run.metrics.get(name, float("nan")) for name in (*METRICS, *MACHINE)},
         "keep": configuration.get("train", {}).get("keep", "last"),
         "configuration": json.dumps(configuration, sort_keys=True),
@@ -90,6 +91,7 @@ _COLUMNS = {
     "epochs_planned": "int32",
     "failures": "int32",
     "seconds": "float64",
+    "node": "str",
     **dict.fromkeys((*METRICS, *MACHINE), "float64"),
     "keep": "str",
     "configuration": "str",

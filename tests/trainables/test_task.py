@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.trainables.tiny_run import TinyRun
-from trainables.task import EpochResult, FoldTask
+from trainables.task import EpochResult, FoldTask, fold_run_name
 
 
 def test_a_task_travels_as_json(tiny_run: TinyRun) -> None:
@@ -44,3 +44,19 @@ def test_a_result_travels_as_json(done: bool) -> None:
     again = EpochResult.from_dict(json.loads(json.dumps(result.to_dict())))
     assert again == result
     assert isinstance(again.epoch, int)
+
+
+def test_a_fold_run_s_name_is_fit_for_a_folder() -> None:
+    assert fold_run_name("resnet18.a1_in1k", "c1", 0) == "resnet18.a1_in1k-c1-fold0"
+    assert fold_run_name("hf_hub:timm/resnet18", "c1", 2) == "hf_hub_timm_resnet18-c1-fold2"
+    assert "/" not in fold_run_name("/weights/my model", "c1", 2)
+
+
+def test_a_task_bears_the_name_of_its_fold_run(tiny_run: TinyRun) -> None:
+    task = tiny_run.task(2)
+    backbone = task.configuration.backbone.name
+    assert task.name == fold_run_name(backbone, task.config_id, 2)
+
+
+def test_where_it_ran_is_told_by_whoever_ran_it() -> None:
+    assert "node" not in EpochResult(1, {}, node="10.0.0.2").to_dict()

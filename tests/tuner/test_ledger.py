@@ -28,6 +28,7 @@ DTYPES = {
     "epochs_planned": "int32",
     "failures": "int32",
     "seconds": "float64",
+    "node": "str",
     "log_loss": "float64",
     "accuracy": "float64",
     "macro_f1": "float64",
@@ -35,6 +36,7 @@ DTYPES = {
     "images_per_second": "float64",
     "micro_batch": "float64",
     "loader_workers": "float64",
+    "gpu_memory_bytes": "float64",
     "keep": "str",
     "configuration": "str",
 }
@@ -158,3 +160,14 @@ def test_a_disk_error_reaches_the_caller(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Location, "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
         keeper(reported(race, 1), race)
+
+
+def test_where_the_last_epoch_ran_is_a_column() -> None:
+    race = Race(rules())
+    for number in range(2):
+        race.apply(ev.Proposed(f"c{number}", number, "alpha", 4))
+        race.apply(ev.Started(f"c{number}", 0))
+    for epoch, node in ((1, "10.0.0.2"), (2, "10.0.0.3")):
+        race.apply(ev.Reported("c0", 0, epoch, {"log_loss": 0.5}, node))
+    table = fold_run_table(race, {})
+    assert [row(table, one, 0)["node"] for one in ("c0", "c1")] == ["10.0.0.3", ""]

@@ -90,6 +90,10 @@ class DataConfig(Frozen):
     parquet  the same as a Parquet table
     digits   scikit-learn's handwritten digits, written out as PNG
 
+    Tables and folders are paths that every machine has, or URIs (s3://bucket/train.csv).
+
+    cache_dir   where every machine keeps decoded images; null is its FOLDBLEND_CACHE_DIR, else the
+                user's cache folder
     cache_size  side in pixels of the decoded images; null is the largest image size of the search,
                 with a margin where training crops
     cache_gb    bound on all decoded images in `cache_dir`; null is half of the free disk. What does

@@ -76,6 +76,14 @@ class Bundle:
         return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
+@dataclass(frozen=True)
+class BundleFile:
+    """`name`: its place in the bundle; `content`: the run's own file, or the bytes themselves."""
+
+    name: str
+    content: Location | bytes
+
+
 def export_bundle(run: str, output: Path) -> Bundle:
     """Write the members with a non-zero weight of the run's `blend.json` to a new folder.
 
@@ -83,30 +91,43 @@ def export_bundle(run: str, output: Path) -> Bundle:
     exists or the run has no blend."""
     if output.exists():
         raise DataError(f"{output}: exists already; choose another folder or remove it")
+    bundle, files = bundle_files(run)
+    aside = output.with_name(f".{output.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)  # left by an export that was killed
+    try:
+        for file in files:
+            content = file.content
+            data = content if isinstance(content, bytes) else content.read_bytes()
+            Location.of(aside / file.name).write_bytes(data)
+        aside.rename(output)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return bundle
+
+
+def bundle_files(run: str) -> tuple[Bundle, tuple[BundleFile, ...]]:
+    """The bundle of a run's `blend.json` and every file of it, `ensemble.json` last; nothing is
+    written. DataError where the run has no blend, or weights of a member are missing."""
     paths = RunPaths(Location.of(run))
     record, raw = read_record(paths)
     if not paths.blend.exists():
         raise DataError(f"{paths.blend}: not there yet; run `foldblend blend {run}` first")
     blend = read_blend(paths.blend)
-    aside = output.with_name(f".{output.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)  # left by an export that was killed
-    try:
-        bundle = Bundle(
-            classes=record.classes,
-            label_values=record.label_values,
-            members=tuple(
-                _write_member(paths, record, one.config_id, aside) for one in blend.used_members
-            ),
-            blend=blend,
-            submission=record.submission,
-            provenance=_provenance(paths, record, raw),
-        )
-        text = json.dumps(_to_dict(bundle), indent=2, ensure_ascii=False) + "\n"
-        Location.of(aside / BUNDLE_FILE).write_text(text)
-        aside.rename(output)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return bundle
+    members, files = [], []
+    for one in blend.used_members:
+        member, of_member = _member_files(paths, record, one.config_id)
+        members.append(member)
+        files += of_member
+    bundle = Bundle(
+        classes=record.classes,
+        label_values=record.label_values,
+        members=tuple(members),
+        blend=blend,
+        submission=record.submission,
+        provenance=_provenance(paths, record, raw),
+    )
+    text = json.dumps(_to_dict(bundle), indent=2, ensure_ascii=False) + "\n"
+    return bundle, (*files, BundleFile(BUNDLE_FILE, text.encode("utf-8")))
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -144,27 +165,28 @@ def load_model(bundle: Bundle, member: BundleMember, folder: Path, fold: str) ->
     return model.eval()
 
 
-def _write_member(paths: RunPaths, record: RunRecord, config_id: str, aside: Path) -> BundleMember:
+def _member_files(
+    paths: RunPaths, record: RunRecord, config_id: str
+) -> tuple[BundleMember, list[BundleFile]]:
     metadata = OofStore(paths.root).metadata(config_id)
     configuration = Configuration.model_validate(metadata.configuration)
     image_size = configuration.train.image_size
-    folds, recipes = [], []
+    folds, recipes, files = [], [], []
     for fold in range(record.config.folds.k):
         weights = paths.weights(config_id, fold)
         if not weights.exists():
             raise DataError(f"{weights}: missing; the member cannot be exported")
         recipe = read_recipe(weights)
         name = f"members/{config_id}/fold={fold}"
-        place = Location.of(aside / name)
-        (place / WEIGHTS_FILE).write_bytes(weights.read_bytes())
+        files.append(BundleFile(f"{name}/{WEIGHTS_FILE}", weights))
         if recipe.is_plain:
             text = _timm_config(recipe, record.classes, configuration)
-            (place / "config.json").write_text(text)
+            files.append(BundleFile(f"{name}/config.json", text.encode("utf-8")))
         folds.append(name)
         recipes.append(recipe)
     if any(recipe != recipes[0] for recipe in recipes):
         raise DataError(f"configuration {config_id}: its folds hold different models")
-    return BundleMember(
+    member = BundleMember(
         config_id=config_id,
         configuration=configuration,
         recipe=recipes[0],
@@ -172,6 +194,7 @@ def _write_member(paths: RunPaths, record: RunRecord, config_id: str, aside: Pat
         cache_size=record.cache_size,
         image_size=image_size,
     )
+    return member, files
 
 
 def _provenance(paths: RunPaths, record: RunRecord, raw: Mapping[str, Any]) -> dict[str, Any]:

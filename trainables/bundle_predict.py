@@ -23,6 +23,7 @@ from trainables.loop import default_device
 from trainables.precision import FULL, exact_arithmetic
 from trainables.predict import predict_probabilities
 from trainables.preprocess import pixels_key
+from trainables.remote_files import address_of, is_remote
 from trainables.submission import SubmissionFormat, write_submission
 from trainables.views import cached, view_batches
 
@@ -73,7 +74,7 @@ def predict_images(
     _refuse_missing(paths)
     models = sum(len(one.folds) for one in bundle.members)
     steps = _Steps(progress, len(paths) * models)
-    names = list(ids) if ids is not None else [Path(path).name for path in paths]
+    names = list(ids) if ids is not None else [Path(address_of(path)).name for path in paths]
     with tempfile.TemporaryDirectory(prefix="foldblend-") as aside:
         sources = _sources(bundle, paths, Path(aside))
         by_member = {
@@ -171,7 +172,8 @@ def _member_probabilities(
 
 
 def _refuse_missing(paths: Sequence[str]) -> None:
-    missing = [path for path in paths if not Path(path).is_file()]
+    # Objects were listed, or tell when they are decoded: also before anything is predicted.
+    missing = [path for path in paths if not is_remote(path) and not Path(path).is_file()]
     if missing:
         raise DataError(
             f"{len(missing)} of {len(paths)} images are missing, first {missing[0]}; put them "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,8 +9,8 @@ from typing import Literal
 
 from trainables.errors import DataProblems, Problem, UnreadableImageError
 from trainables.folds import Kind, resolve_kind
-from trainables.images import decode_image, in_threads, read_bytes
-from trainables.manifest import UNKNOWN_LABEL, Manifest, fingerprint
+from trainables.images import decode_image, in_threads, read_bytes, reading_threads
+from trainables.manifest import UNKNOWN_LABEL, Manifest, content_digest, fingerprint
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,8 @@ def check_data(
     prediction is due for it. `decode(row, content, path)` is called with each file's bytes, by
     several threads; test rows follow training rows. `CacheBuilder.store` keeps what it decodes, so
     that nothing is decoded twice. Raises DataProblems with all problems, DataError for a `kind`
-    that needs groups where there are none.
+    that needs groups where there are none, UnreachableError where an object store cannot be
+    reached or refuses.
     """
     kind = resolve_kind(kind, manifest.groups)
     looks = _look_at_all((*manifest.paths, *manifest.test_paths), decode, progress)
@@ -105,7 +105,8 @@ def _look_at_all(
     paths: Sequence[str], decode: Decode, progress: Callable[[int, int], None] | None
 ) -> list[_Look]:
     looks: list[_Look] = []
-    for look in in_threads(lambda row: _look(row, paths[row], decode), range(len(paths))):
+    threads = reading_threads(paths)
+    for look in in_threads(lambda row: _look(row, paths[row], decode), range(len(paths)), threads):
         looks.append(look)
         if progress is not None:
             progress(len(looks), len(paths))
@@ -119,7 +120,7 @@ def _look(row: int, path: str, decode: Decode) -> _Look:
         missing = isinstance(error.__cause__, FileNotFoundError)
         kind = "missing image" if missing else "unreadable image"
         return _Look("", Problem(kind, path, error.reason))
-    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+    digest = content_digest(content)
     try:
         decode(row, content, path)
     except UnreadableImageError as error:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from search_spaces.config import PreprocessConfig
-from trainables.images import Pixels, in_threads, upright_size
+from trainables.images import Pixels, in_threads, reading_threads, upright_size
 from trainables.preprocess import AS_IT_IS, prepared_square
 
 
@@ -17,7 +17,8 @@ class DecodedSource:
     uint8 RGB in a few threads, the same pixels as the cache's.
 
     `why`: one line for the user that says why there is no cache. `threads`: how many decode at
-    once, None for one a usable core. Pickling carries the paths.
+    once, None for one a usable core, or more for files of an object store. Those are fetched
+    again in every epoch. Pickling carries the paths.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class DecodedSource:
         self.size = size
         self.preprocess = preprocess
         self.why = why
-        self.threads = threads
+        self.threads = threads or reading_threads(self.paths)
         self._aspects: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:

@@ -27,6 +27,15 @@ class UnreadableImageError(DataError):
         return f"{self.where}: {self.reason}"
 
 
+class UnreachableError(DataError):
+    """A store that cannot be reached or refuses: it says nothing about the file asked for, so no
+    image is dropped for it, and another try or another machine may succeed."""
+
+
+class OtherImagesError(DataError):
+    """The images are not those that the run was begun with."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing wrong with the data. `kind` is a singular noun ("duplicate id"), `where` the image,

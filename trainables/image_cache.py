@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -20,13 +22,18 @@ from search_spaces.config import PreprocessConfig
 from trainables.cache_bound import locked, open_in_use, room_lock, why_no_room
 from trainables.cache_writer import DISK_FULL, CacheWriter, file_bytes, read_cache
 from trainables.decoded_source import DecodedSource, check_out, row_numbers
-from trainables.images import Pixels, in_threads
+from trainables.images import Pixels, in_threads, read_bytes, reading_threads
+from trainables.manifest import content_digest
 from trainables.preprocess import AS_IT_IS, pixels_key, prepared_square
 
 # Part of the file name: raise it when decoding or resizing changes what the pixels are.
 FORMAT = 2
 
 Progress = Callable[[int, int], None]
+# Told the content digest of every file, in order; raises where they are not those it expected.
+Verify = Callable[[Sequence[str]], None]
+
+_log = logging.getLogger(__name__)
 
 
 class ImageCache:
@@ -55,6 +62,7 @@ class ImageCache:
         *,
         preprocess: PreprocessConfig = AS_IT_IS,
         limit_bytes: int | None = None,
+        verify: Verify | None = None,
     ) -> ImageCache | DecodedSource:
         """The cache of these images, in this order, built first where it is not there yet.
 
@@ -64,24 +72,25 @@ class ImageCache:
         `limit_bytes` bounds all cache files of `directory` together: those that nobody uses are
         deleted, the longest unused first, until this one fits; None is half of what the disk would
         have free without them, 0 is for no cache at all. Where it does not fit, or the disk is
-        full, a `DecodedSource` with its reason. Raises DataError for an image that cannot be
-        decoded and OSError, with the file's name, where nothing can be written.
+        full, a `DecodedSource` with its reason. `verify` is asked before a built cache counts.
+        Raises DataError for an image that cannot be read or decoded and OSError, with the file's
+        name, where nothing can be written.
         """
         if limit_bytes == 0:
-            return DecodedSource(paths, size, preprocess, "data.cache_gb is 0: nothing is cached")
+            return _uncached(paths, size, preprocess, "data.cache_gb is 0: nothing is cached")
         directory = Path(directory)
         path = cache_path(directory, paths, size, digest_key, preprocess)
         while True:
             with contextlib.suppress(FileNotFoundError):
                 return cls(path)
             directory.mkdir(parents=True, exist_ok=True)
-            with locked(lock_path(path)):
+            with _turn_to_build(path):
                 if path.exists():  # built by another process while this one waited
                     continue
                 try:
-                    file = _build(path, paths, size, preprocess, limit_bytes, progress)
+                    file = _build(path, paths, size, preprocess, limit_bytes, progress, verify)
                 except NoRoom as error:
-                    return DecodedSource(paths, size, preprocess, str(error))
+                    return _uncached(paths, size, preprocess, str(error))
                 with file:  # still in use until it is mapped
                     return cls(path)
 
@@ -164,22 +173,55 @@ def _build(
     preprocess: PreprocessConfig,
     limit_bytes: int | None,
     progress: Progress | None,
+    verify: Verify | None,
 ) -> BinaryIO:
     """Decode everything into a temporary beside `path`, then rename it into place."""
     writer = begin_file(path, len(paths), size, limit_bytes)
+    begun = time.monotonic()
 
-    def write_one(row: int) -> None:
-        writer.put(row, *prepared_square(paths[row], size, preprocess))
+    def write_one(row: int) -> str:
+        source: str | bytes = paths[row]
+        digest = "" if verify is None else content_digest(source := read_bytes(paths[row]))
+        writer.put(row, *prepared_square(source, size, preprocess, paths[row]))
+        return digest
 
     try:
         with _full_disk(path):
-            for done, _ in enumerate(in_threads(write_one, range(len(paths))), start=1):
+            digests = []
+            for digest in in_threads(write_one, range(len(paths)), reading_threads(paths)):
+                digests.append(digest)
                 if progress is not None:
-                    progress(done, len(paths))
-            return writer.complete(path)
+                    progress(len(digests), len(paths))
+            if verify is not None:
+                verify(digests)
+            file = writer.complete(path)
     except BaseException:
         writer.abandon()
         raise
+    _log.info("decoded %d images into %s: %.0f s", len(paths), path, time.monotonic() - begun)
+    return file
+
+
+@contextlib.contextmanager
+def _turn_to_build(path: Path) -> Iterator[None]:
+    """One process of a machine decodes, the others wait, and their logs say for what."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(lock_path(path), wait=False))
+        except BlockingIOError:
+            _log.info("another process of this machine decodes the images: waiting for it")
+            stack.enter_context(locked(lock_path(path)))
+        yield
+
+
+def _uncached(
+    paths: Sequence[str], size: int, preprocess: PreprocessConfig, why: str
+) -> DecodedSource:
+    """With the reason, and what it means where each epoch goes through a network."""
+    if reading_threads(paths) is not None:
+        why += "; so every epoch fetches every image from its store again, which is slow"
+    _log.info("%s", why)
+    return DecodedSource(paths, size, preprocess, why)
 
 
 @contextlib.contextmanager

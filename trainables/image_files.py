@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
+from pyarrow.fs import FileType
+
+from ensemble.files import Location
 from trainables.errors import DataError, nearest
 from trainables.images import EXTENSIONS
+from trainables.remote_files import address_of, is_remote, kind_of
 
 
 def absolute(path: str) -> str:
-    return os.path.abspath(os.path.expanduser(path))
+    """A path made absolute; a URI without a slash at its end."""
+    return Location.of(path).uri if "://" in path else os.path.abspath(os.path.expanduser(path))
 
 
 def existing(path: str | None, key: str) -> str:
-    """`path` made absolute; DataError with the nearest name beside it when there is none."""
+    """`path` made absolute, or a URI; DataError with the nearest name beside it when there is
+    none, or where its store cannot be reached or refuses."""
     full = absolute(path or "")
+    if is_remote(full):
+        if kind_of(full, key) == FileType.NotFound:
+            raise DataError(f"{key}={path}: no such object and nothing below it")
+        return full
     if path and os.path.exists(full):
         return full
     parent, name = os.path.split(full)
@@ -38,7 +48,7 @@ def images_below(root: str, folder: str = "") -> Iterator[str]:
 
 
 def is_image(path: str) -> bool:
-    name = os.path.basename(path).lower()
+    name = os.path.basename(address_of(path)).lower()
     return not name.startswith(".") and name.rpartition(".")[2] in EXTENSIONS and "." in name
 
 
@@ -52,14 +62,3 @@ def find_image(root: str, name: str) -> str:
             if os.path.isfile(candidate):
                 return candidate
     return expected
-
-
-def require_some(paths: Sequence[str], root: str, table: str, key: str) -> None:
-    """One line instead of a problem for every row when the folder is the wrong one."""
-    if any(os.path.isfile(path) for path in paths):
-        return
-    folders = subfolders(root) if os.path.isdir(root) else []
-    hint = f" (folders in it: {', '.join(folders[:8])})" if folders else ""
-    raise DataError(
-        f"none of the {len(paths)} images of {table} is in {root}{hint}; set {key} to their folder"
-    )

@@ -8,12 +8,14 @@ depends on the file's bytes alone, so a file decodes the same in every thread, p
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import os
+import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -25,6 +27,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from trainables.errors import UnreadableImageError
 from trainables.image_headers import Encoded, read_header
+from trainables.remote_files import FETCH_THREADS, fetch, is_remote
 from trainables.shrink import shrink
 
 EXTENSIONS = ("jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff")
@@ -53,11 +56,12 @@ def decode_image(source: str | Path | bytes, name: str = "") -> Pixels:
     or larger than MAX_PIXELS.
     """
     data, name = _content(source, name)
-    encoded = _header(data, name)
-    pixels = _decode_with_opencv(encoded)
-    if pixels is None:
-        return _decode_with_pillow(encoded.content, name)
-    return _turned(pixels, encoded.orientation)
+    with _turn_to_decode(name):
+        encoded = _header(data, name)
+        pixels = _decode_with_opencv(encoded)
+        if pixels is None:
+            return _decode_with_pillow(encoded.content, name)
+        return _turned(pixels, encoded.orientation)
 
 
 def read_square(source: str | Path | bytes, size: int, name: str = "") -> Pixels:
@@ -74,6 +78,11 @@ def read_square_and_aspect(
     `size`: the decoder's own averaging, for a third of the time. What is left is averaged here.
     """
     data, name = _content(source, name)
+    with _turn_to_decode(name):
+        return _decode_square(data, size, name)
+
+
+def _decode_square(data: bytes, size: int, name: str) -> tuple[Pixels, float]:
     encoded = _header(data, name)
     factor = _reduction(encoded, size)
     pixels = _decode_with_opencv(encoded, factor)
@@ -104,9 +113,10 @@ def upright_size(source: str | Path | bytes, name: str = "") -> tuple[int, int]:
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """A file's content; UnreadableImageError when it is missing or not allowed."""
+    """A file's content; UnreadableImageError when it is missing or not allowed. For a URI that is
+    an object's; UnreachableError where the store cannot be reached or refuses."""
     try:
-        return Path(path).read_bytes()
+        return fetch(str(path)) if is_remote(str(path)) else Path(path).read_bytes()
     except OSError as error:
         raise UnreadableImageError(str(path), error.strerror or type(error).__name__) from error
 
@@ -131,6 +141,14 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def reading_threads(paths: Sequence[str]) -> int | None:
+    """How many of `in_threads` should read and decode these files: None, one a core, for files of
+    this machine; more where reading one is waiting for a network."""
+    if not any(is_remote(path) for path in paths):
+        return None
+    return max(FETCH_THREADS, usable_cores())
 
 
 def in_threads(
@@ -169,6 +187,16 @@ def _content(source: str | Path | bytes, name: str) -> tuple[bytes, str]:
     if not source:
         raise UnreadableImageError(name, "the file is empty (0 bytes)")
     return source, name
+
+
+def _turn_to_decode(name: str) -> contextlib.AbstractContextManager[object]:
+    """Of the many threads that fetch, only one a core holds a decoded image at a time."""
+    return _decoding() if is_remote(name) else contextlib.nullcontext()
+
+
+@functools.cache
+def _decoding() -> threading.Semaphore:
+    return threading.Semaphore(usable_cores())
 
 
 def _header(data: bytes, name: str) -> Encoded:

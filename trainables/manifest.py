@@ -80,14 +80,19 @@ class Manifest:
         )
 
 
+def content_digest(content: bytes) -> str:
+    """32 hex digits that stand for a file's content."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
 def fingerprint(
     manifest: Manifest, digests: Sequence[str], test_digests: Sequence[str] = ()
 ) -> str:
     """16 hex digits over ids, labels, groups, classes and the content of every image.
 
     `digests`: one content digest a training row, `test_digests` one a test row, in row order, as
-    `check_data` returns them. Folders may move without changing it. Raises ValueError when the
-    number of digests is not the number of rows.
+    `check_data` returns them. Folders may move, to an object store too, without changing it. Raises
+    ValueError when the number of digests is not the number of rows.
     """
     for name, expected, found in (
         ("training images", len(manifest.ids), len(digests)),

@@ -5,7 +5,7 @@ Warm workers keep it between fold runs; it is read from the run directory alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,16 +15,18 @@ import yaml
 
 from ensemble.files import Location
 from search_spaces.config import PreprocessConfig, RunConfig
-from trainables.errors import DataError
+from trainables.build_log import BuildLog
+from trainables.digits import write_digits
+from trainables.errors import DataError, OtherImagesError
 from trainables.folds import FoldTable, TestTable, read_folds, read_test_table
-from trainables.image_cache import ImageCache, ImageSource
-from trainables.preprocess import pixels_key
+from trainables.image_cache import ImageCache, ImageSource, Verify
+from trainables.manifest import Manifest, fingerprint
+from trainables.preprocess import AS_IT_IS, pixels_key
 from trainables.run_paths import RunPaths
 from trainables.sources import default_cache_dir
 from trainables.submission import SubmissionFormat
 
 RUN_VERSION = 1
-AS_THEY_ARE = PreprocessConfig()
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class RunRecord:
     data_fingerprint: str
     cache_size: int
     submission: SubmissionFormat | None = None
-    preprocess: PreprocessConfig = AS_THEY_ARE
+    preprocess: PreprocessConfig = AS_IT_IS
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,18 @@ class RunData:
     @property
     def images(self) -> tuple[str, ...]:
         """The paths of the cache's rows."""
-        return tuple(self.folds.paths) + (tuple(self.test.paths) if self.test else ())
+        return _images(self.folds, self.test)
 
-    def cache_of(self, preprocess: PreprocessConfig) -> ImageSource:
-        """The images as `preprocess` makes them, decoded first where this node has none yet."""
+    def cache_of(
+        self, preprocess: PreprocessConfig, progress: Callable[[int, int], None] | None = None
+    ) -> ImageSource:
+        """The images as `preprocess` makes them, decoded first where this node has none yet; then
+        `progress(done, total)` is called."""
         if pixels_key(preprocess) == pixels_key(self.record.preprocess):
             return self.cache
-        return _opened(self.record, self.images, preprocess)
+        if progress is not None:  # no part of what `_opened` is remembered by
+            open_images(self.record, self.folds, self.test, preprocess, progress)
+        return _opened(self.record, self.folds, self.test, preprocess)
 
 
 def read_record(paths: RunPaths) -> tuple[RunRecord, dict[str, Any]]:
@@ -118,40 +125,73 @@ def load_run_data(run: str, progress: Callable[[int, int], None] | None = None) 
     record, _ = read_record(paths)
     folds = read_folds(paths.folds)
     test = read_test_table(paths.test_table) if paths.test_table.exists() else None
-    images = tuple(folds.paths) + (tuple(test.paths) if test else ())
-    cache = open_images(record, images, record.preprocess, progress)
+    if record.config.data.source == "digits":
+        # No user brings them to a node: they are where the machine that began the run wrote them.
+        write_digits(Path(folds.paths[0]).parents[1])
+    cache = open_images(record, folds, test, record.preprocess, progress)
     return RunData(record, folds, test, cache)
 
 
 def open_images(
     record: RunRecord,
-    images: tuple[str, ...],
+    folds: FoldTable,
+    test: TestTable | None,
     preprocess: PreprocessConfig,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImageSource:
-    """This node's decoded images of a run, or a source that decodes them on the fly."""
+    """This node's decoded images of a run, or a source that decodes them on the fly. What a node
+    decodes is compared with what the run was begun with: OtherImagesError where it differs."""
     return ImageCache.open(
-        images,
+        _images(folds, test),
         record.cache_size,
         cache_directory(record.config),
         record.data_fingerprint,
         preprocess=preprocess,
         limit_bytes=cache_limit_bytes(record.config),
         progress=progress,
+        verify=_same_images(record, folds, test),
     )
+
+
+def _images(folds: FoldTable, test: TestTable | None) -> tuple[str, ...]:
+    return tuple(folds.paths) + (tuple(test.paths) if test else ())
+
+
+def _same_images(record: RunRecord, folds: FoldTable, test: TestTable | None) -> Verify:
+    """A node may hold another copy of the data than the one that was checked."""
+
+    def verify(digests: Sequence[str]) -> None:
+        n = len(folds.ids)
+        manifest = Manifest(
+            folds.ids,
+            folds.paths,
+            folds.labels,
+            folds.groups,
+            folds.classes,
+            record.label_values,
+            test.ids if test else (),
+            test.paths if test else (),
+        )
+        if fingerprint(manifest, digests[:n], digests[n:]) != record.data_fingerprint:
+            raise OtherImagesError(
+                "the images are not those that the run was begun with (other content under the "
+                f"same names), first {folds.paths[0]}; bring the same files to every machine"
+            )
+
+    return verify
 
 
 @lru_cache(maxsize=4)
 def _opened(
-    record: RunRecord, images: tuple[str, ...], preprocess: PreprocessConfig
+    record: RunRecord, folds: FoldTable, test: TestTable | None, preprocess: PreprocessConfig
 ) -> ImageSource:
-    return open_images(record, images, preprocess)
+    return open_images(record, folds, test, preprocess, BuildLog())
 
 
 @lru_cache(maxsize=1)
 def shared_run_data(run: str) -> RunData:
-    """`load_run_data`, kept by this process for its next fold run."""
-    return load_run_data(run)
+    """`load_run_data`, kept by this process for its next fold run. Its log has the progress."""
+    return load_run_data(run, BuildLog())
 
 
 def cache_directory(config: RunConfig) -> Path:

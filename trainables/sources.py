@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from collections.abc import Iterable
@@ -15,17 +14,20 @@ import pandas as pd
 from search_spaces.config import DataConfig
 from trainables.digits import write_digits
 from trainables.errors import DataError
-from trainables.image_files import (
-    absolute,
-    existing,
-    find_image,
-    images_below,
-    is_image,
+from trainables.image_files import existing
+from trainables.image_folder import (
+    ImageFolder,
+    any_there,
+    folder_at,
+    images_like,
+    is_folder,
+    is_pattern,
+    open_folder,
     require_some,
-    subfolders,
 )
 from trainables.images import EXTENSIONS
 from trainables.manifest import UNKNOWN_LABEL, Manifest
+from trainables.remote_files import address_of, joined, parent_of
 from trainables.submission import SubmissionFormat, submission_format
 from trainables.tables import (
     ID_NAMES,
@@ -36,13 +38,18 @@ from trainables.tables import (
     texts,
 )
 
+# Names a folder on a fast local disk, machine by machine.
+CACHE_VARIABLE = "FOLDBLEND_CACHE_DIR"
+
 
 def load_manifest(config: DataConfig) -> Manifest:
     """Every training and test image that `config` names, none of them opened yet.
 
     Single images that are missing, ids that come twice and labels that are no class are kept in
-    the manifest for `check_data` to report together. Raises DataError, one line, where nothing
-    sensible can be made of the settings: no such path or column, no images, one class only.
+    the manifest for `check_data` to report together. Settings may be paths or URIs (s3://…); each
+    folder of a store is listed once. Raises DataError, one line, where nothing sensible can be made
+    of the settings: no such path or column, no images, one class only; UnreachableError where a
+    store cannot be reached or refuses.
     """
     if config.source == "digits":
         config = _digits(config)
@@ -70,7 +77,11 @@ def load_manifest(config: DataConfig) -> Manifest:
 
 
 def default_cache_dir() -> Path:
-    """Where decoded images and the digits go unless `data.cache_dir` says otherwise."""
+    """Where decoded images and the digits go unless `data.cache_dir` says otherwise: what this
+    machine's FOLDBLEND_CACHE_DIR names, else `foldblend` in the user's cache folder."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "foldblend"
 
@@ -80,9 +91,9 @@ def default_cache_dir() -> Path:
 
 @dataclass(frozen=True)
 class _Train:
-    """Training rows before the classes are known. `root`: where image names are looked up."""
+    """Training rows before the classes are known. `folder`: where image names are looked up."""
 
-    root: str
+    folder: ImageFolder
     ids: tuple[str, ...]
     paths: tuple[str, ...]
     label_text: tuple[str, ...]
@@ -110,27 +121,28 @@ def _digits(config: DataConfig) -> DataConfig:
 def _from_folder(config: DataConfig) -> _Train:
     """One subfolder per class; an id is the path below the root, with "/"."""
     root = existing(config.path, "data.path")
-    if not os.path.isdir(root):
+    if not is_folder(root, "data.path"):
         raise DataError(f"data.path={root}: is a file; data.source=folder expects a folder")
     if config.group_column is not None:
         raise DataError(
             f"data.group_column={config.group_column}: data.source=folder has no columns; "
             "list the images in a CSV (data.source=csv)"
         )
-    folders = subfolders(root)
+    folder = folder_at(root)
+    folders = folder.folders()
     if not folders:
         raise DataError(f"data.path={root}: no folders in it, expected one folder per class")
-    images = [(name, image) for name in folders for image in images_below(root, name)]
+    images = [image for image in folder.images() if "/" in image]
     if not images:
         raise DataError(
             f"data.path={root}: no images in its {len(folders)} folders "
             f"(looked for {', '.join(EXTENSIONS)})"
         )
     return _Train(
-        root=root,
-        ids=tuple(image for _, image in images),
-        paths=tuple(os.path.join(root, image) for _, image in images),
-        label_text=tuple(name for name, _ in images),
+        folder=folder,
+        ids=tuple(images),
+        paths=tuple(joined(root, image) for image in images),
+        label_text=tuple(image.partition("/")[0] for image in images),
         groups=None,
         all_values=tuple(folders),
         id_column=config.id_column or "id",
@@ -154,12 +166,14 @@ def _from_table(config: DataConfig) -> _Train:
     if config.group_column is not None:
         column = column_of(frame, config.group_column, (), "data.group_column", path)
         groups = texts(frame, str(column))
-    root = existing(config.images, "data.images") if config.images else os.path.dirname(path)
+    folder = (
+        open_folder(config.images, "data.images") if config.images else folder_at(parent_of(path))
+    )
     ids, label_text = texts(frame, id_column), texts(frame, label_column)
-    paths = tuple(find_image(root, name) for name in ids)
-    require_some(paths, root, path, "data.images")
+    paths = tuple(folder.find(name) for name in ids)
+    require_some(paths, folder, path, "data.images")
     values = tuple(sorted({text for text in label_text if text}))
-    return _Train(root, ids, paths, label_text, groups, values, id_column, label_column)
+    return _Train(folder, ids, paths, label_text, groups, values, id_column, label_column)
 
 
 def _id_column(frame: pd.DataFrame, wanted: str | None, where: str) -> str:
@@ -221,10 +235,10 @@ def _test_set(
     config: DataConfig, train: _Train, classes: tuple[str, ...], values: tuple[str, ...]
 ) -> tuple[tuple[str, ...], tuple[str, ...], SubmissionFormat | None]:
     """Ids, paths and the submission's format; the sample submission's order where there is one."""
-    root = train.root
+    folder = train.folder
     listed: list[tuple[str, str]] = []
     if config.test_images:
-        root, listed = _test_images(config.test_images, config, train)
+        folder, listed = _test_images(config.test_images, config, train)
     if config.sample_submission is None:
         if not listed:
             return (), (), None
@@ -238,51 +252,48 @@ def _test_set(
     form = submission_format(tuple(map(str, frame.columns)), id_column, classes, values, path)
     files = {os.path.splitext(name)[0]: file for name, file in reversed(listed)} | dict(listed)
     ids = texts(frame, id_column)
-    paths = tuple(files.get(name) or find_image(root, name) for name in ids)
-    require_some(paths, root, path, "data.test_images")
+    paths = tuple(files.get(name) or folder.find(name) for name in ids)
+    require_some(paths, folder, path, "data.test_images")
     return ids, paths, form
 
 
 def _test_images(
     named: str, config: DataConfig, train: _Train
-) -> tuple[str, list[tuple[str, str]]]:
+) -> tuple[ImageFolder, list[tuple[str, str]]]:
     """(id, path) of the images that a folder, a glob pattern or a table names, and the folder that
     their ids are relative to."""
-    if glob.has_magic(named) and not os.path.exists(os.path.expanduser(named)):
-        return _from_pattern(absolute(named))
+    if is_pattern(named):
+        return _from_pattern(named)
     path = existing(named, "data.test_images")
-    if os.path.isdir(path):
-        listed = [(name, os.path.join(path, name)) for name in images_below(path)]
+    if is_folder(path, "data.test_images"):
+        folder = train.folder if path == train.folder.root else folder_at(path)
+        listed = [(name, joined(path, name)) for name in folder.images()]
         if not listed:
             raise DataError(f"data.test_images={path}: no images in it")
-        return path, listed
-    if not path.lower().endswith(TABLE_SUFFIXES):
+        return folder, listed
+    if not address_of(path).lower().endswith(TABLE_SUFFIXES):
         raise DataError(f"data.test_images={path}: expected a folder, a glob pattern or a table")
     return _from_names(path, config, train)
 
 
-def _from_pattern(pattern: str) -> tuple[str, list[tuple[str, str]]]:
-    found = sorted(glob.glob(pattern, recursive=True))
-    images = [path for path in found if is_image(path)]
-    if not images:
-        raise DataError(f"data.test_images={pattern}: no image has such a name")
-    root = os.path.dirname(pattern)
-    while glob.has_magic(root):
-        root = os.path.dirname(root)
-    return root, [(os.path.relpath(path, root).replace(os.sep, "/"), path) for path in images]
+def _from_pattern(named: str) -> tuple[ImageFolder, list[tuple[str, str]]]:
+    root, images = images_like(named, "data.test_images")
+    return folder_at(root), images
 
 
-def _from_names(path: str, config: DataConfig, train: _Train) -> tuple[str, list[tuple[str, str]]]:
+def _from_names(
+    path: str, config: DataConfig, train: _Train
+) -> tuple[ImageFolder, list[tuple[str, str]]]:
     """A table of names, its images beside it or where the training images are."""
     frame = read_table(path, "data.test_images")
     named = next((c for c in (config.id_column, train.id_column) if c in frame.columns), None)
     names = texts(frame, _id_column(frame, named, path))
     listed: list[tuple[str, str]] = []
-    for root in (train.root, os.path.dirname(path)):
-        listed = [(name, find_image(root, name)) for name in names]
-        if any(os.path.exists(file) for _, file in listed):
-            return root, listed
+    for folder in (train.folder, folder_at(parent_of(path))):
+        listed = [(name, folder.find(name)) for name in names]
+        if any_there([file for _, file in listed], folder):
+            return folder, listed
     raise DataError(
-        f"data.test_images={path}: none of its {len(names)} images is beside it or in {train.root};"
-        " give the folder of the test images"
+        f"data.test_images={path}: none of its {len(names)} images is beside it or in "
+        f"{train.folder.root}; give the folder of the test images"
     )

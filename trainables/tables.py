@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from trainables.errors import DataError, nearest
+from trainables.remote_files import address_of, fetch, is_remote
 
 ID_NAMES = (
     *("id", "image_id", "image", "img", "filename", "file_name", "file", "path"),
@@ -23,13 +25,14 @@ TABLE_SUFFIXES = (*PARQUET_SUFFIXES, ".csv", ".tsv", ".txt")
 def read_table(path: str, key: str, *, parquet: bool | None = None) -> pd.DataFrame:
     """Every cell as text: "007" keeps its zeros, a class may be called "NA", no value is "".
 
-    `key` is the setting that named the file, for errors. `parquet`: None goes by the suffix.
-    Raises DataError, one line, for a file that cannot be read as such a table or has no rows.
+    `path` may be a URI. `key` is the setting that named the file, for errors. `parquet`: None goes
+    by the suffix. Raises DataError, one line, for a file that cannot be read as such a table or has
+    no rows.
     """
-    if os.path.isdir(path):
+    if not is_remote(path) and os.path.isdir(path):
         raise DataError(f"{key}={path}: is a folder, expected a CSV or Parquet file")
     if parquet is None:
-        parquet = path.lower().endswith(PARQUET_SUFFIXES)
+        parquet = address_of(path).lower().endswith(PARQUET_SUFFIXES)
     frame = _read_parquet(path, key) if parquet else _read_csv(path, key)
     frame.columns = pd.Index([str(column).strip() for column in frame.columns])
     if not len(frame):
@@ -62,12 +65,16 @@ def texts(frame: pd.DataFrame, column: str) -> tuple[str, ...]:
 
 
 def _read_csv(path: str, key: str) -> pd.DataFrame:
-    separator = "\t" if path.lower().endswith(".tsv") else ","
+    separator = "\t" if address_of(path).lower().endswith(".tsv") else ","
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             frame = pd.read_csv(
-                path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig"
+                _content(path),
+                sep=separator,
+                dtype=str,
+                keep_default_na=False,
+                encoding="utf-8-sig",
             )
     except UnicodeDecodeError as error:
         raise DataError(f"{key}={path}: is not UTF-8 text; save the table as UTF-8") from error
@@ -85,9 +92,14 @@ def _read_csv(path: str, key: str) -> pd.DataFrame:
     return frame.fillna("")
 
 
+def _content(path: str) -> str | io.BytesIO:
+    """What pandas is to read: a path, or an object's bytes. DataError where there is none."""
+    return io.BytesIO(fetch(path)) if is_remote(path) else path
+
+
 def _read_parquet(path: str, key: str) -> pd.DataFrame:
     try:
-        frame = pd.read_parquet(path)
+        frame = pd.read_parquet(_content(path))
     except (OSError, pa.ArrowInvalid) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{key}={path}: cannot be read as Parquet: {reason}") from error

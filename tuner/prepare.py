@@ -20,13 +20,20 @@ import yaml
 
 from search_spaces.config import RunConfig
 from search_spaces.space import Space, Study
-from trainables.backbone import check_backbone, check_backbone_name, check_earlier_runs
+from trainables.backbone import (
+    check_backbone,
+    check_backbone_name,
+    check_earlier_runs,
+    optimism_of_earlier_runs,
+)
 from trainables.cache_builder import CacheBuilder
 from trainables.checks import CheckedData, check_data
+from trainables.crops import side_for_crops
 from trainables.errors import Problem
 from trainables.folds import assign_folds, read_folds, write_folds, write_test
 from trainables.manifest import Manifest
 from trainables.optim import check_optimizer_name
+from trainables.preprocess import pixels_key
 from trainables.run_data import (
     RUN_VERSION,
     RunData,
@@ -37,6 +44,7 @@ from trainables.run_data import (
 from trainables.seeds import derive_seed
 from trainables.sources import load_manifest
 from tuner.errors import UserError
+from tuner.own_groups import keep_groups
 from tuner.run_directory import RunDirectory
 
 PACKAGES = (
@@ -52,7 +60,7 @@ PACKAGES = (
 
 
 # What a start that was cut off before run.yaml may leave: it is written again.
-LEFT_BY_A_START = ("folds.parquet", "test.parquet", "dropped.csv")
+LEFT_BY_A_START = ("folds.parquet", "test.parquet", "dropped.csv", "config")
 
 
 # How long work is shown: the name of a step gives what is called with done and total.
@@ -119,11 +127,20 @@ def prepare(study: Study, config_dir: Path | None, run: RunDirectory, steps: Ste
     checked = _check_and_decode(study, manifest, steps)
     _write_tables(run, config, checked)
     _check_earlier_runs(study.space, run)
+    keep_groups(config_dir, run)
     run.run_yaml.write_text(_run_yaml(study, config_dir, checked))
     data = load_run_data(str(run.root), steps("decoding images"))
-    for preprocess in study.space.preprocessings():
-        data.cache_of(preprocess)
+    _decode_variants(study.space, data, steps)
     return Prepared(run, data)
+
+
+def _decode_variants(space: Space, data: RunData, steps: Steps) -> None:
+    """Further preprocessing is decoded now, not by the first fold run that asks for it."""
+    known = {pixels_key(data.record.preprocess)}
+    for preprocess in space.preprocessings():
+        if pixels_key(preprocess) not in known:
+            known.add(pixels_key(preprocess))
+            data.cache_of(preprocess, steps(f"decoding images ({preprocess.name})"))
 
 
 def _check_and_decode(study: Study, manifest: Manifest, steps: Steps) -> CheckedData:
@@ -151,14 +168,15 @@ def _check_and_decode(study: Study, manifest: Manifest, steps: Steps) -> Checked
 
 def cache_size(space: Space, config: RunConfig) -> int:
     """The side in pixels at which images are cached: what the user says, else the largest image
-    size; where training crops, a quarter more, so that a crop still has the pixels it shows."""
+    size, with a margin where training crops. Smaller originals are enlarged: their sizes are known
+    only when all were decoded."""
     if config.data.cache_size is not None:
         return config.data.cache_size
     largest = max(space.image_sizes())
     crops = min(space.reachable("augment.crop_min")) < 1.0 or "crop" in space.reachable(
         "preprocess.resize"
     )
-    return -(-largest * 5 // 4 // 8) * 8 if crops else largest
+    return side_for_crops(largest) if crops else largest
 
 
 def _check_earlier_runs(space: Space, run: RunDirectory) -> None:
@@ -220,9 +238,16 @@ def _run_yaml(study: Study, config_dir: Path | None, checked: CheckedData) -> st
             "n_dropped": len(checked.dropped),
             "submission": _submission_dict(manifest),
         },
+        "notes": _notes(study.space),
         "versions": versions(),
     }
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def _notes(space: Space) -> list[str]:
+    """What a reader of this run's scores has to know of where it comes from."""
+    every = (note for one in space.backbones() for note in optimism_of_earlier_runs(one))
+    return list(dict.fromkeys(every))
 
 
 def _submission_dict(manifest: Manifest) -> dict[str, Any] | None:

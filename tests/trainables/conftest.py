@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import TinyImages, _write_images
+from tests.ensemble.conftest import s3_endpoint
 
 if TYPE_CHECKING:  # the tests of the data side do not wait for torch
     from tests.trainables.tiny_blend import BlendedRun
     from tests.trainables.tiny_run import TinyRun
+
+__all__ = ["s3_endpoint"]
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from tests.trainables.tiny_blend import BlendedRun
 from tests.trainables.tiny_run import TinyRun
 from trainables import bundle as bundle_module
 from trainables.backbone import BackboneError
-from trainables.bundle import Bundle, export_bundle, load_model, read_bundle
+from trainables.bundle import Bundle, bundle_files, export_bundle, load_model, read_bundle
 from trainables.errors import DataError
 
 
@@ -70,6 +70,23 @@ def test_the_description_tells_everything_but_the_weights(
     assert bundle.provenance["n_train"] == 24
     assert bundle.provenance["versions"]["timm"] == timm.__version__
     assert "experiment=scratch" in bundle.provenance["overrides"]
+
+
+def test_the_files_of_a_bundle_are_those_of_an_export_and_the_weights_are_the_runs_own(
+    blended_run: BlendedRun, exported: Path
+) -> None:
+    bundle, files = bundle_files(str(blended_run.run.root))
+    names = [file.name for file in files]
+    assert sorted(names) == sorted(
+        str(path.relative_to(exported)) for path in exported.rglob("*.*") if path.is_file()
+    )
+    assert names[-1] == "ensemble.json"
+    assert bundle.members == read_bundle(exported).members
+    for file in files[:-1]:
+        content = file.content
+        own = content if isinstance(content, bytes) else content.read_bytes()
+        assert (exported / file.name).read_bytes() == own
+        assert isinstance(content, Location) == file.name.endswith("model.safetensors")
 
 
 def test_export_returns_what_reading_gives(blended_run: BlendedRun, tmp_path: Path) -> None:

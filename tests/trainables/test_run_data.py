@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 import yaml
 
 from ensemble.files import Location
-from tests.trainables.tiny_run import TinyRun
-from trainables.errors import DataError
+from search_spaces.space import load_study
+from tests.conftest import TinyImages
+from tests.trainables.tiny_run import TinyRun, prepare_tiny_run
+from trainables.errors import DataError, OtherImagesError
 from trainables.images import read_square
 from trainables.run_data import (
     cache_directory,
@@ -21,6 +24,7 @@ from trainables.run_data import (
 )
 from trainables.run_paths import RunPaths
 from trainables.submission import SubmissionFormat
+from tuner.prepare import prepare, run_directory_of
 
 
 def edit(run: TinyRun, change: dict[str, Any] | None = None, *removed: str) -> None:
@@ -61,9 +65,30 @@ def test_a_node_without_the_cache_decodes_by_itself(tiny_run: TinyRun, tmp_path:
     np.testing.assert_array_equal(data.cache[range(30)], tiny_run.data.cache[range(30)])
 
 
-def test_without_a_test_table_there_is_no_test_set(tiny_run: TinyRun) -> None:
-    os.unlink(tiny_run.root / "test.parquet")
-    data = load_run_data(str(tiny_run.root))
+def test_a_node_with_other_images_under_the_same_names_is_told_so(
+    tiny_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOLDBLEND_CACHE_DIR", str(tmp_path / "node"))
+    load_run_data(str(tiny_run.root))
+    values = yaml.safe_load((tiny_run.root / "run.yaml").read_text())
+    edit(tiny_run, {"data": values["data"] | {"fingerprint": "0" * 16}})
+    with pytest.raises(OtherImagesError, match="not those that the run was begun with"):
+        load_run_data(str(tiny_run.root))
+
+
+def test_a_node_writes_the_digits_by_itself(tmp_path: Path) -> None:
+    settings = ["experiment=scratch", "data=digits", f"data.cache_dir={tmp_path / 'cache'}"]
+    settings += [f"storage={tmp_path}", "name=run", "backbone=test_resnet"]
+    study = load_study(settings)
+    run = prepare(study, None, run_directory_of(study.run), lambda name: lambda done, total: None)
+    shutil.rmtree(tmp_path / "cache")
+    data = load_run_data(str(run.directory.root))
+    np.testing.assert_array_equal(data.cache.pixels, run.data.cache.pixels)
+
+
+def test_without_a_test_table_there_is_no_test_set(run_images: TinyImages, tmp_path: Path) -> None:
+    run = prepare_tiny_run(tmp_path, run_images)
+    data = load_run_data(str(run.root))
     assert data.test is None
     assert len(data.cache) == 24
 

@@ -357,3 +357,8 @@ def test_the_cache_lies_in_the_users_cache_folder(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/someone")
     assert default_cache_dir() == Path("/home/someone/.cache/foldblend")
+
+
+def test_a_machine_may_name_its_fast_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOLDBLEND_CACHE_DIR", "~/nvme")
+    assert default_cache_dir() == Path("~/nvme").expanduser()

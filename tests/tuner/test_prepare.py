@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from search_spaces.config import BackboneConfig
+from search_spaces.config import BackboneConfig, PreprocessConfig
 from search_spaces.space import Study, load_study
 from tests.conftest import MakeTinyImages, TinyImages
 from trainables import backbone as backbone_module
@@ -85,6 +85,7 @@ def test_run_yaml_holds_all_that_a_resume_needs(images: TinyImages) -> None:
         "kind": "label",
         "id_column": "id",
     }
+    assert content["notes"] == []
     assert content["versions"] == versions()
     assert set(content["versions"]) == {"python", *module.PACKAGES}
 
@@ -224,3 +225,24 @@ def test_images_are_decoded_while_they_are_checked(images: TinyImages) -> None:
     prepare(study, None, run_directory_of(study.run), steps)
     assert list(seen) == ["checking images"]
     assert all(calls[-1] == (8, 8) for calls in seen.values())
+
+
+def test_further_preprocessing_is_decoded_in_sight_once_for_pixels_that_differ(
+    images: TinyImages,
+) -> None:
+    seen: dict[str, list[tuple[int, int]]] = {}
+
+    def steps(name: str) -> Callable[[int, int], None]:
+        return lambda done, total: seen.setdefault(name, []).append((done, total))
+
+    study = study_of(
+        images,
+        *("preprocess=choice(none,grey)", "preprocess.resize=choice(squash,letterbox)"),
+    )
+    data = prepare(study, None, run_directory_of(study.run), steps).data
+    assert list(seen) == ["checking images", "decoding images (grey)"]
+    assert seen["decoding images (grey)"] == [(done, 8) for done in range(1, 9)]
+    pixels = data.cache_of(PreprocessConfig(grey=True))[range(8)]
+    assert (pixels[..., 0] == pixels[..., 1]).all()
+    data.cache_of(PreprocessConfig(grey=True), steps("again"))
+    assert "again" not in seen

@@ -9,8 +9,10 @@ from collections.abc import Iterable, Mapping
 
 from PIL import Image
 
+from ensemble.files import Location
 from trainables.errors import UnreadableImageError
-from trainables.images import decode_image, in_threads
+from trainables.images import decode_image, in_threads, read_bytes, reading_threads
+from trainables.remote_files import is_remote
 
 MAX_SIDE = 96  # pixels
 MAX_THUMBNAILS = 40
@@ -24,16 +26,18 @@ def thumbnails(paths: Mapping[str, str]) -> dict[str, str | None]:
     """By id a data URI of the image at `paths[id]`, None where it cannot be shown. Of more than
     MAX_THUMBNAILS the first are taken."""
     wanted = dict(list(paths.items())[:MAX_THUMBNAILS])
-    return dict(zip(wanted, in_threads(thumbnail, wanted.values()), strict=True))
+    threads = reading_threads(list(wanted.values()))
+    return dict(zip(wanted, in_threads(thumbnail, wanted.values(), threads), strict=True))
 
 
 def thumbnail(path: str) -> str | None:
     """`data:image/jpeg;base64,…` of at most 96 x 96 pixels, upright, without the file's metadata.
     None for what is missing, no image, or too large to be opened for a thumbnail."""
     try:
-        if not _is_moderate(path):
+        content = _moderate(path)
+        if content is None:
             return None
-        image = Image.fromarray(decode_image(path))
+        image = Image.fromarray(decode_image(content, path))
         image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
         return _data_uri(image)
     except (UnreadableImageError, OSError, ValueError, SyntaxError, MemoryError):
@@ -47,12 +51,16 @@ def first_ids(*columns: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for column in columns for name in column))[:MAX_THUMBNAILS]
 
 
-def _is_moderate(path: str) -> bool:
-    """A plain file whose header does not announce more pixels than a thumbnail is worth."""
-    if not os.path.isfile(path) or os.path.getsize(path) > MAX_FILE_BYTES:
-        return False
-    with Image.open(path) as image:  # reads the header alone
-        return image.width * image.height <= MAX_PIXELS
+def _moderate(path: str) -> bytes | None:
+    """A plain file's content. None where it is larger than a thumbnail is worth, or its header
+    announces more pixels."""
+    if not is_remote(path) and not os.path.isfile(path):
+        return None
+    if Location.of(path).size() > MAX_FILE_BYTES:
+        return None
+    content = read_bytes(path)
+    with Image.open(io.BytesIO(content)) as image:  # reads the header alone
+        return content if image.width * image.height <= MAX_PIXELS else None
 
 
 def _data_uri(image: Image.Image) -> str | None:

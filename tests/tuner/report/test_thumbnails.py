@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.trainables.stores import new_place
 from tuner.report import thumbnails as module
 from tuner.report.thumbnails import (
     MAX_SIDE,
@@ -56,6 +57,18 @@ def test_what_is_no_plain_file_is_not_opened(tmp_path: Path) -> None:
     assert thumbnail(str(tmp_path)) is None
     assert thumbnail("") is None
     assert thumbnail("a\0b") is None
+
+
+def test_an_image_on_an_object_store_has_one_too(
+    tmp_path: Path, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = new_place(s3_endpoint)
+    here = saved(tmp_path / "a.png", 40, 20)
+    (place / "a.png").write_bytes(Path(here).read_bytes())
+    uri, gone = (place / "a.png").uri, (place / "gone.png").uri
+    assert thumbnails({"a": uri, "b": gone}) == {"a": thumbnail(here), "b": None}
+    monkeypatch.setattr(module, "MAX_FILE_BYTES", 10)
+    assert thumbnail(uri) is None
 
 
 def test_an_image_of_too_many_pixels_is_not_decoded(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from tuner.options import ConfigDir, Overrides
+from tuner import cluster_commands
+from tuner.options import Address, ConfigDir, Overrides
 from tuner.preview_command import preview
 
 
@@ -84,16 +86,26 @@ def show(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
 
 
 app.command()(preview)
+cluster_commands.register(app)
 
 
 @app.command()
 def status(
-    run: Run,
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|JOB", help="A run directory, e.g. runs/digits; or a job on a cluster."
+        ),
+    ],
     decisions: Annotated[
         bool, typer.Option("--decisions", help="Every decision of the race, in order, with why.")
     ] = False,
+    address: Address = None,
 ) -> None:
-    """How a running or past search stands."""
+    """How a running or past search stands, here or on a cluster."""
+    if address or not ("/" in run or run.startswith("~") or Path(run).exists()):
+        cluster_commands.status_on_cluster(run, decisions=decisions, address=address)
+        return
     from tuner.replayed import read_run
     from tuner.summary import print_decisions, print_status
 
@@ -306,7 +318,9 @@ def predict(
 def _console() -> Console:
     """A terminal's own width; wide enough for the tables where output goes to a file."""
     console = Console()
-    return console if console.is_terminal else Console(width=120)
+    if console.is_terminal or "COLUMNS" in os.environ:
+        return console
+    return Console(width=120)
 
 
 def main() -> None:

@@ -21,3 +21,12 @@ ConfigDir = Annotated[
         "--config-dir", "-c", help="A folder of your own groups: experiment/, backbone/ …."
     ),
 ]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="URL",
+        help="The cluster's dashboard (default: RAY_ADDRESS where it is http, else "
+        "http://127.0.0.1:8265, where `ray dashboard cluster.yaml` opens it).",
+    ),
+]

@@ -21,6 +21,7 @@ from ensemble.metrics import METRICS
 from tuner import events as ev
 from tuner.journal import Record
 from tuner.race import Race
+from tuner.slots import Slots
 from tuner.view import race_view
 
 # Drawing takes longer than a report: no more often than a person can read.
@@ -32,7 +33,7 @@ LATEST = 4
 class LiveTable:
     """A listener that draws the race. Use as a context; does nothing off a terminal."""
 
-    def __init__(self, console: Console, slots: int) -> None:
+    def __init__(self, console: Console, slots: Slots) -> None:
         self._console, self._slots = console, slots
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._started = time.monotonic()
@@ -54,7 +55,7 @@ class LiveTable:
         if not self._live.is_started or now - self._drawn < REFRESH_SECONDS:
             return
         self._drawn = now
-        view = race_view(race, slots=self._slots, elapsed=now - self._started)
+        view = race_view(race, slots=self._slots.count, elapsed=now - self._started)
         latest = [Text(line, "dim", no_wrap=True, overflow="ellipsis") for line in self._latest]
         self._live.update(Group(view, *latest), refresh=True)
 

@@ -25,6 +25,11 @@ class RunDirectory(RunPaths):
         return cls(Location.of(path))
 
     @property
+    def config(self) -> Location:
+        """The YAML files of the person's own --config-dir."""
+        return self.root / "config"
+
+    @property
     def journal(self) -> Location:
         return self.root / "journal"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from tuner.finish import blend_stored, save_ledger
 from tuner.journal import Journal, Record
 from tuner.ledger import LedgerKeeper
 from tuner.local import run_in_process
+from tuner.own_groups import kept_groups
 from tuner.prepare import max_epochs, prepare, refuse_existing, run_directory_of
 from tuner.progress import DecisionLog, LiveTable, saying, steps
 from tuner.proposals import Proposals
@@ -31,6 +32,8 @@ from tuner.replayed import StoredRun, read_run, spent_seconds
 from tuner.report_command import report_run
 from tuner.rules import rules_of
 from tuner.run_directory import RunDirectory, exclusive
+from tuner.slots import Slots
+from tuner.watchers import watchers
 
 
 @dataclass(frozen=True)
@@ -92,12 +95,12 @@ def _say_why_no_cache(data: RunData, console: Console) -> None:
 def study_of(stored: StoredRun) -> Study:
     """The study a run was started with. UserError where this version's files give another one."""
     raw = stored.raw
-    config_dir = Path(raw["config_dir"]) if raw.get("config_dir") else None
-    study = load_study(raw["overrides"], config_dir)
+    with kept_groups(stored.directory, raw) as config_dir:
+        study = load_study(raw["overrides"], config_dir)
     if study.space.fingerprint() != raw["space"]["fingerprint"]:
         raise UserError(
             f"{stored.directory.root}: the search space has changed since this run began "
-            "(other files in search_spaces/ or --config-dir); bring them back, or start a new run"
+            "(other files in search_spaces/ or in its config/); bring them back, or start a new run"
         )
     return replace(study, run=stored.config)
 
@@ -131,17 +134,29 @@ def _race_on_ray(study: Study, run: RunDirectory, console: Console) -> tuple[Con
 
     with ExitStack() as stack:
         with console.status("starting Ray"):
-            cluster = stack.enter_context(connected(study.run))
-        at_once = f"{cluster.slots} fold runs at a time; Ray's logs: {cluster.logs}"
+            cluster = stack.enter_context(connected(study.run, _once(console)))
+        at_once = f"{cluster.slots.count} fold runs at a time; Ray's logs: {cluster.logs}"
         console.print(at_once, style="dim", highlight=False, soft_wrap=True)
-        table = stack.enter_context(LiveTable(console, cluster.slots))
-        conductor = _conductor(study, run, cluster.slots, [table])
+        listeners = stack.enter_context(watchers(study.run, run, cluster.slots, console))
+        conductor = _conductor(study, run, cluster.slots, listeners)
         run_on_ray(conductor, study.run, run, cluster)
     return conductor, cluster.logs
 
 
+def _once(console: Console) -> Callable[[str], None]:
+    """Say a thing once, however often it is said."""
+    said: set[str] = set()
+
+    def say(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            console.print(f"[yellow]note:[/yellow] {escape(text)}", soft_wrap=True)
+
+    return say
+
+
 def _race_in_process(study: Study, run: RunDirectory, data: RunData, console: Console) -> Conductor:
-    slots = study.run.search.resources.slots or 1
+    slots = Slots(study.run.search.resources.slots or 1)
     with LiveTable(console, slots) as table:
         conductor = _conductor(study, run, slots, [table])
         run_in_process(conductor, lambda task: run_fold(task, data))
@@ -149,7 +164,7 @@ def _race_in_process(study: Study, run: RunDirectory, data: RunData, console: Co
 
 
 def _conductor(
-    study: Study, run: RunDirectory, slots: int, listeners: Sequence[Listener]
+    study: Study, run: RunDirectory, slots: Slots, listeners: Sequence[Listener]
 ) -> Conductor:
     """A conductor that stands where the journal ends."""
     config, journal = study.run, Journal(run.journal)

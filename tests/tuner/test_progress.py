@@ -23,6 +23,7 @@ from tuner.progress import (
     steps,
 )
 from tuner.race import Race
+from tuner.slots import Slots
 
 
 def terminal() -> tuple[Console, io.StringIO]:
@@ -37,7 +38,7 @@ def first_record(race: Race) -> Record:
 
 def test_off_a_terminal_the_live_table_draws_nothing() -> None:
     file, race = io.StringIO(), Race(rules())
-    with LiveTable(Console(file=file), slots=1) as table:
+    with LiveTable(Console(file=file), slots=Slots(1)) as table:
         table(first_record(race), race)
     assert file.getvalue() == ""
 
@@ -45,7 +46,7 @@ def test_off_a_terminal_the_live_table_draws_nothing() -> None:
 def test_on_a_terminal_the_live_table_shows_the_race() -> None:
     console, screen = terminal()
     race = Race(rules())
-    with LiveTable(console, slots=1) as table:
+    with LiveTable(console, slots=Slots(1)) as table:
         table(first_record(race), race)
     assert "alpha" in screen.getvalue()
     assert "configurations" in screen.getvalue()
@@ -55,7 +56,7 @@ def test_it_is_drawn_no_more_often_than_a_person_can_read(monkeypatch: pytest.Mo
     monkeypatch.setattr(progress, "REFRESH_SECONDS", 1e6)
     console, screen = terminal()
     race = Race(rules())
-    with LiveTable(console, slots=1) as table:
+    with LiveTable(console, slots=Slots(1)) as table:
         table(first_record(race), race)
         once = screen.getvalue()
         race.apply(ev.Proposed("c1", 1, "beta", 4))
@@ -66,7 +67,7 @@ def test_it_is_drawn_no_more_often_than_a_person_can_read(monkeypatch: pytest.Mo
 def test_a_live_table_that_was_left_draws_no_more() -> None:
     console, screen = terminal()
     race = Race(rules())
-    with LiveTable(console, slots=1) as table:
+    with LiveTable(console, slots=Slots(1)) as table:
         pass
     before = screen.getvalue()
     table(first_record(race), race)

@@ -196,6 +196,27 @@ def test_a_changed_search_space_refuses_to_resume(images: TinyImages, tmp_path: 
         resume(str(tmp_path / "run"), console=Console(quiet=True), in_process=True)
 
 
+def test_a_run_with_groups_of_its_own_goes_on_without_their_folder(
+    images: TinyImages, tmp_path: Path
+) -> None:
+    (tmp_path / "own" / "folds").mkdir(parents=True)
+    (tmp_path / "own" / "folds" / "two.yaml").write_text("k: 2\n")
+    overrides = [one for one in SMALL if not one.startswith(("folds.k", "backbone="))]
+    search(
+        [
+            *("experiment=scratch", f"storage={tmp_path}", "name=run", "data=csv"),
+            *(f"data.path={images.csv}", f"data.images={images.images}"),
+            *(*overrides, "folds=two", "backbone=test_resnet"),
+        ],
+        config_dir=tmp_path / "own",
+        console=Console(quiet=True),
+        in_process=True,
+    )
+    (tmp_path / "own").rename(tmp_path / "moved")
+    again = resume(str(tmp_path / "run"), console=Console(quiet=True), in_process=True)
+    assert again.stored.race.members
+
+
 def test_groups_stay_together_and_the_run_knows_them(
     tiny_images: MakeTinyImages, tmp_path: Path
 ) -> None:

@@ -183,7 +183,12 @@ def _check_address(address: str) -> None:
     if address.startswith("ray://"):
         raise ValueError(
             "a search does not run through Ray Client; give the head's host:port (6379), or "
-            "submit it with `ray job submit`"
+            "send it with `foldblend submit`"
+        )
+    if address.startswith(("http://", "https://")):
+        raise ValueError(
+            "that is a dashboard: `foldblend submit` sends a search there; `foldblend search` "
+            "takes the head's host:port (6379)"
         )
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():

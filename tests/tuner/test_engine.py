@@ -114,7 +114,8 @@ def test_a_machine_that_may_join_is_waited_for_and_that_is_said(
     [
         ("127.0.0.1:{port}", "refused"),
         ("ray://127.0.0.1:{port}", "Ray Client"),
-        ("http://127.0.0.1", "expected host:port"),
+        ("http://127.0.0.1:{port}", "foldblend submit"),
+        ("127.0.0.1", "expected host:port"),
         ("nonsense", "expected host:port"),
     ],
 )

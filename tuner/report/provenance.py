@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ensemble.files import Location
 from tuner.replayed import StoredRun
 from tuner.report.blocks import Block, Column, Facts, Paragraph, Section, Table
 from tuner.report.numbers import count
@@ -19,6 +20,7 @@ FILES: Mapping[str, str] = {
     "folds.parquet": "every image with its label and fold",
     "fold_runs.parquet": "every fold run, and why it ended",
     "journal": "every event of the search in order",
+    "config": "the files of --config-dir, as the run began with them",
     "search.log": "every decision with its time, and tracebacks",
     "oof": "out-of-fold probabilities, Parquet",
     "test": "probabilities of the test images, Parquet",
@@ -65,7 +67,7 @@ def provenance_of(stored: StoredRun) -> Provenance:
     data, space = _mapping(raw.get("data")), _mapping(raw.get("space"))
     slots = config.search.resources.slots
     return Provenance(
-        command=_command(raw),
+        command=_command(raw, stored.directory.root),
         created=str(raw.get("created", "")),
         seed=str(config.seed),
         fingerprint=stored.record.data_fingerprint,
@@ -142,10 +144,10 @@ def _images(found: Provenance) -> str:
     return ", ".join(parts)
 
 
-def _command(raw: Mapping[str, Any]) -> str:
+def _command(raw: Mapping[str, Any], run: Location) -> str:
     words = [str(one) for one in raw.get("overrides") or ()]
-    if folder := raw.get("config_dir"):
-        words += ["--config-dir", str(folder)]
+    if raw.get("config_dir"):  # wherever it was: a job's own folder is gone when it has ended
+        words += ["--config-dir", str(run / "config")]
     return shlex.join(["foldblend", "search", *words])
 
 

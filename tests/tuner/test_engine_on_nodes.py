@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,19 +51,14 @@ class ComesAndGoes:
         self.first_pid: int | None = None
         self.node: Any = None
         self.was_killed = False
-        self.begun: threading.Thread | None = None
 
     def __call__(self, task: Any, values: dict[str, Any]) -> None:
-        self.first_pid = self.first_pid or values["pid"]
-        if self.begun is None:
-            self.begun = threading.Thread(target=self.join)
-            self.begun.start()
-        elif values["pid"] != self.first_pid and self.node and not self.was_killed:
+        if self.first_pid is None:
+            self.first_pid = values["pid"]
+            self.node = self.cluster.add_node(num_cpus=1)
+        elif values["pid"] != self.first_pid and not self.was_killed:
             self.was_killed = True
             self.cluster.remove_node(self.node, allow_graceful=False)
-
-    def join(self) -> None:
-        self.node = self.cluster.add_node(num_cpus=1)
 
 
 def most_at_once(outcome: Outcome) -> int:
@@ -97,7 +91,8 @@ def test_a_node_that_joins_gets_fold_runs_and_when_it_is_lost_nothing_is(
     images: TinyImages, tmp_path: Path, cluster: Cluster
 ) -> None:
     guest = ComesAndGoes(cluster)
-    more = ("search.resources.slots=null", "train.epochs=4", "search.pruning.enabled=false")
+    few = ("search.budget.configurations=4", "search.promotion.members=2")
+    more = ("search.resources.slots=null", "train.epochs=4", "search.pruning.enabled=false", *few)
     with pytest.MonkeyPatch.context() as patch:
         watch(patch, Watched(on_result=slowed(guest)))
         patch.delenv("RAY_OVERRIDE_RESOURCES")

@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 # More arguments for pytest: make test ARGS="-k store"
 ARGS ?=
-# Test processes at once. The slow tests start Rays of their own, so they run one after another.
+# Test processes at once.
 TEST_PROCESSES ?= auto
 
 BIN := $(VENV)/bin
@@ -41,7 +41,7 @@ test: $(STAMP) ## the tests that take seconds
 	$(BIN)/pytest -m "not slow" -n $(TEST_PROCESSES) $(ARGS)
 
 test-slow: $(STAMP) ## the tests that take minutes: a real Ray, whole searches
-	$(BIN)/pytest -m slow $(ARGS)
+	$(BIN)/pytest -m slow -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 lint: $(STAMP) ## ruff: rules and formatting, changes nothing
 	$(BIN)/ruff check .

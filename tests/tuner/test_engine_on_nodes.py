@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ from ray.cluster_utils import Cluster
 from rich.console import Console
 
 from tests.conftest import TinyImages
+from tests.own_process import without_tokens
 from tests.tuner.test_engine_on_ray import Watched, images, overrides, watch
 from tuner import events as ev
-from tuner.race import Status
-from tuner.study import Outcome, search
+from tuner.journal import Record
+from tuner.race import FoldRun, Status
+from tuner.study import search
 
 pytestmark = pytest.mark.slow
 
@@ -27,24 +29,12 @@ QUICK_TO_NOTICE = {
     "health_check_period_ms": 500,
     "health_check_failure_threshold": 4,
 }
-
-
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """A head that takes one fold run at a time."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # these nodes trust each other: 127.0.0.1
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 1, "_system_config": QUICK_TO_NOTICE},
-    )
-    try:
-        yield cluster
-    finally:
-        cluster.shutdown()
+EPOCHS = 8
 
 
 class ComesAndGoes:
-    """A second node: joins at the first result, is killed when its own first result is in."""
+    """A second node: joins at the first result, is killed when its own first result is in. Until
+    then results are taken slowly, so that there is work left for it."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
@@ -59,52 +49,64 @@ class ComesAndGoes:
         elif values["pid"] != self.first_pid and not self.was_killed:
             self.was_killed = True
             self.cluster.remove_node(self.node, allow_graceful=False)
+        if not self.was_killed:
+            time.sleep(1.0)
 
 
-def most_at_once(outcome: Outcome) -> int:
+@dataclass(frozen=True)
+class Ended:
+    """What a search left."""
+
+    was_killed: bool
+    records: tuple[Record, ...]
+    runs: tuple[FoldRun, ...]
+    has_blend: bool
+
+
+def story(images: TinyImages, folder: Path) -> Ended:
+    """The search, on a head that takes one fold run at a time and a node that comes and goes."""
+    few = ("search.budget.configurations=4", "search.promotion.members=2")
+    more = ("search.resources.slots=null", "search.pruning.enabled=false", *few)
+    with pytest.MonkeyPatch.context() as patch:
+        head = {"num_cpus": 1, "_system_config": QUICK_TO_NOTICE}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            guest = ComesAndGoes(cluster)
+            watch(patch, Watched(on_result=guest))
+            patch.delenv("RAY_OVERRIDE_RESOURCES")
+            patch.setenv("RAY_ADDRESS", cluster.address)
+            arguments = overrides(images, folder, f"train.epochs={EPOCHS}", *more)
+            outcome = search(arguments, console=Console(quiet=True))
+        finally:
+            cluster.shutdown()
+    stored = outcome.stored
+    runs = tuple(stored.race.runs.values())
+    return Ended(guest.was_killed, stored.records, runs, outcome.blend is not None)
+
+
+def most_at_once(records: tuple[Record, ...]) -> int:
     running: set[tuple[str, int]] = set()
     most = 0
-    for record in outcome.stored.records:
+    for record in records:
         match record.event:
             case ev.Started(config_id, fold):
                 running.add((config_id, fold))
             case ev.Finished(config_id, fold) | ev.Failed(config_id, fold):
                 running.discard((config_id, fold))
-        for decision in record.decisions:
-            if isinstance(decision, ev.Prune | ev.Stop):
-                running.discard((decision.config_id, decision.fold))
         most = max(most, len(running))
     return most
 
 
-def slowed(on_result: Callable[..., None]) -> Callable[..., None]:
-    """Long enough for a node to join while there is work left."""
-
-    def call(task: Any, values: dict[str, Any]) -> None:
-        on_result(task, values)
-        time.sleep(0.5)
-
-    return call
-
-
 def test_a_node_that_joins_gets_fold_runs_and_when_it_is_lost_nothing_is(
-    images: TinyImages, tmp_path: Path, cluster: Cluster
+    images: TinyImages, tmp_path: Path
 ) -> None:
-    guest = ComesAndGoes(cluster)
-    few = ("search.budget.configurations=4", "search.promotion.members=2")
-    more = ("search.resources.slots=null", "train.epochs=4", "search.pruning.enabled=false", *few)
-    with pytest.MonkeyPatch.context() as patch:
-        watch(patch, Watched(on_result=slowed(guest)))
-        patch.delenv("RAY_OVERRIDE_RESOURCES")
-        patch.setenv("RAY_ADDRESS", cluster.address)
-        outcome = search(overrides(images, tmp_path, *more), console=Console(quiet=True))
-    assert guest.was_killed
-    assert most_at_once(outcome) == 2
-    lost = [one.event for one in outcome.stored.records if isinstance(one.event, ev.Failed)]
+    ended: Ended = without_tokens(story, images, tmp_path)
+    assert ended.was_killed
+    assert most_at_once(ended.records) == 2
+    lost = [one.event for one in ended.records if isinstance(one.event, ev.Failed)]
     assert [event.node_lost for event in lost] == [True]
-    runs = outcome.stored.race.runs.values()
-    assert {run.status for run in runs} == {Status.FINISHED}
-    assert [run.failures for run in runs] == [0] * len(runs)
-    assert sum(run.losses for run in runs) == 1
-    assert all(len(run.values) == 4 for run in runs), "no epoch is counted twice"
-    assert outcome.blend is not None
+    assert {run.status for run in ended.runs} == {Status.FINISHED}
+    assert [run.failures for run in ended.runs] == [0] * len(ended.runs)
+    assert sum(run.losses for run in ended.runs) == 1
+    assert all(len(run.values) == EPOCHS for run in ended.runs), "no epoch is counted twice"
+    assert ended.has_blend

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,9 +17,10 @@ from rich.console import Console
 
 from ensemble.files import Location
 from tests.conftest import MakeTinyImages
+from tests.own_process import without_tokens
 from tests.trainables.stores import upload
 from tuner import events as ev
-from tuner.race import Status
+from tuner.race import FoldRun, Status
 from tuner.ray_edge import RaceScheduler
 from tuner.study import search
 
@@ -38,35 +40,17 @@ def empty_store(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
-@pytest.fixture
-def cluster(
-    s3_endpoint: str, empty_store: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Cluster]:
-    """The head finds the images; the other node asks the wrong store, and has its own cache."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # these nodes trust each other: 127.0.0.1
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    try:
-        wrong = {"AWS_ENDPOINT_URL": empty_store, "FOLDBLEND_CACHE_DIR": str(tmp_path / "bare")}
-        cluster.add_node(num_cpus=1, env_vars=wrong)
-        yield cluster
-    finally:
-        cluster.shutdown()
+@dataclass(frozen=True)
+class Ended:
+    """What a search left."""
+
+    failed: tuple[ev.Failed, ...]
+    runs: tuple[FoldRun, ...]
+    has_blend: bool
 
 
-def test_fold_runs_of_a_node_without_the_images_are_run_elsewhere(
-    cluster: Cluster, tiny_images: MakeTinyImages, tmp_path: Path
-) -> None:
-    images = tiny_images(classes=2, per_class=4)
-    data = Location.of(f"s3://runs/{tmp_path.name}")
-    upload(images.folder, data)
-    arguments = [
-        *("experiment=scratch", f"storage={tmp_path}", "name=run", "data=folder"),
-        *(f"data.path={data}", "folds.k=2", "train.image_size=32", "train.epochs=3"),
-        *("backbone=test_resnet", "augment=none", "optimizer.lr=interval(1e-3,4e-3)"),
-        *("search.budget.configurations=4", "search.promotion.members=1"),
-        *("search.pruning.enabled=false", "blend.bootstrap=20"),
-    ]
+def story(data: str, folder: Path, wrong: dict[str, str]) -> Ended:
+    """The search. The head finds the images; the other node has the variables `wrong`."""
     hear = RaceScheduler.on_trial_result
 
     def slowly(*heard: Any) -> str:
@@ -74,16 +58,44 @@ def test_fold_runs_of_a_node_without_the_images_are_run_elsewhere(
         time.sleep(1.0)
         return hear(*heard)
 
+    arguments = [
+        *("experiment=scratch", f"storage={folder}", "name=run", "data=folder"),
+        *(f"data.path={data}", "folds.k=2", "train.image_size=32", "train.epochs=3"),
+        *("backbone=test_resnet", "augment=none", "optimizer.lr=interval(1e-3,4e-3)"),
+        *("search.budget.configurations=4", "search.promotion.members=1"),
+        *("search.pruning.enabled=false", "blend.bootstrap=20"),
+    ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RaceScheduler, "on_trial_result", slowly)
-        patch.setenv("RAY_ADDRESS", cluster.address)
-        outcome = search(arguments, console=Console(quiet=True))
-    failed = [one.event for one in outcome.stored.records if isinstance(one.event, ev.Failed)]
-    assert len(failed) == 1, "the node keeps its slot: nothing more is sent there"
-    assert failed[0].node_lost
-    assert f"cannot read the images: {data}/" in failed[0].error
-    assert "no such object" in failed[0].error
-    runs = outcome.stored.race.runs.values()
-    assert {run.status for run in runs} == {Status.FINISHED}
-    assert [run.failures for run in runs] == [0] * len(runs)
-    assert outcome.blend is not None
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        try:
+            cluster.add_node(num_cpus=1, env_vars=wrong)
+            patch.setattr(RaceScheduler, "on_trial_result", slowly)
+            patch.setenv("RAY_ADDRESS", cluster.address)
+            outcome = search(arguments, console=Console(quiet=True))
+        finally:
+            cluster.shutdown()
+    stored = outcome.stored
+    failed = tuple(one.event for one in stored.records if isinstance(one.event, ev.Failed))
+    return Ended(failed, tuple(stored.race.runs.values()), outcome.blend is not None)
+
+
+def test_fold_runs_of_a_node_without_the_images_are_run_elsewhere(
+    s3_endpoint: str,
+    empty_store: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_images: MakeTinyImages,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
+    images = tiny_images(classes=2, per_class=4)
+    data = Location.of(f"s3://runs/{tmp_path.name}")
+    upload(images.folder, data)
+    wrong = {"AWS_ENDPOINT_URL": empty_store, "FOLDBLEND_CACHE_DIR": str(tmp_path / "bare")}
+    ended: Ended = without_tokens(story, str(data), tmp_path, wrong)
+    assert len(ended.failed) == 1, "the node keeps its slot: nothing more is sent there"
+    assert ended.failed[0].node_lost
+    assert f"cannot read the images: {data}/" in ended.failed[0].error
+    assert "no such object" in ended.failed[0].error
+    assert {run.status for run in ended.runs} == {Status.FINISHED}
+    assert [run.failures for run in ended.runs] == [0] * len(ended.runs)
+    assert ended.has_blend

@@ -1,7 +1,8 @@
 """A test's story in a process of its own.
 
-Ray reads once, when it is imported, whether to ask for tokens, and `ray.init` turns it on for all
-that follows: tests whose nodes have no token and tests that let Ray make one cannot share a process.
+Ray reads once, when it is imported, whether to ask for tokens, and `ray.init` turns it on for
+all that follows: tests whose nodes have no token and tests that let Ray make one cannot share a
+process.
 """
 
 from __future__ import annotations

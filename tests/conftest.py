@@ -34,6 +34,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
+        patch.delenv("COLUMNS", raising=False)  # xdist sets it: tables would be cut to its width
         patch.delenv("FOLDBLEND_CACHE_DIR", raising=False)
         yield folder
 

@@ -62,7 +62,8 @@ def test_kubernetes_knows_every_field_of_the_rest(
     documents: list[dict[str, Any]], pods: dict[str, dict[str, Any]]
 ) -> None:
     kubernetes = pytest.importorskip(
-        "kubernetes_validate", reason="kubernetes-validate is not installed (make venv)"
+        "kubernetes_validate",
+        reason="kubernetes-validate is not installed",
     )
     version = kubernetes.latest_version()
     for other in documents[1:]:

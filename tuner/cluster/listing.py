@@ -11,19 +11,21 @@ from tuner.cluster.connection import Connection
 from tuner.cluster.errand import is_rays_line
 from tuner.cluster.names import our_jobs, run_of
 from tuner.errors import UserError
+from tuner.progress_line import last_progress
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails
     from rich.text import Text
 
-LAST_LINES = 20
+# A search prints its summary after its last line of progress.
+LAST_LINES = 200
 STYLES = {"running": "green", "failed": "red", "stopped": "yellow"}
 STATE_WIDTH = len("succeeded")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A job as it is shown. `seconds`: it runs, or ran. `last`: the last line of its log."""
+    """A job as it is shown. `seconds`: it runs, or ran. `last`: how far it is."""
 
     job_id: str
     state: str
@@ -43,7 +45,7 @@ def row_of(connection: Connection, job: JobDetails) -> Row:
 
 
 def last_line(connection: Connection, job: JobDetails) -> str:
-    """The last line of a job's log that says something; "" where there is none."""
+    """The line of a job's log that says most; "" where there is none."""
     if job.driver_node_id is None:
         return ""
     asked = {
@@ -55,8 +57,14 @@ def last_line(connection: Connection, job: JobDetails) -> str:
         text = connection.get("/api/v0/logs/file", asked).content.decode("utf-8", "replace")
     except UserError:  # its node is gone, or the file was removed: the rest of the row stands
         return ""
-    said = [line.strip() for line in text.splitlines() if line.strip() and not is_rays_line(line)]
-    return said[-1] if said else ""
+    return telling_line(text, failed=str(job.status.value) == "FAILED")
+
+
+def telling_line(log: str, *, failed: bool) -> str:
+    """How far the search came; where it failed, or has not come far, the last line instead."""
+    said = [line.strip() for line in log.splitlines() if line.strip() and not is_rays_line(line)]
+    progress = None if failed else last_progress("\n".join(said))
+    return progress or (said[-1] if said else "")
 
 
 def made_row(job: JobDetails, last: str, now: float) -> Row:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.tuner.cluster.made_cluster import made_job
-from tuner.cluster.listing import lines_of, made_row, span
+from tuner.cluster.listing import lines_of, made_row, span, telling_line
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,21 @@ def test_ids_and_runs_are_whole_and_only_the_last_line_is_cut(width: int) -> Non
     assert str(job.submission_id) in lines[0]
     assert lines[1].endswith(run)
     assert len(lines[2]) == width
+
+
+PROGRESS = "14:03:05  12/40 configurations · 31 fold runs · 96/400 fold-epochs · 5 pruned"
+
+
+@pytest.mark.parametrize(
+    ("log", "failed", "told"),
+    [
+        (f"2 fold runs at a time\n{PROGRESS}\nleaderboard\nRay logs  /tmp/ray\n", False, PROGRESS),
+        (f"{PROGRESS}\nerror: the disk is full\n", True, "error: the disk is full"),
+        ("decoding images\n\n", False, "decoding images"),
+        ("", False, ""),
+    ],
+)
+def test_the_line_that_tells_is_progress_or_where_it_failed_the_error(
+    log: str, failed: bool, told: str
+) -> None:
+    assert telling_line(log, failed=failed) == told

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from tuner import cluster_commands
+from tuner.help_text import unwrap
 from tuner.options import Address, ConfigDir, Overrides
 from tuner.preview_command import preview
 
@@ -313,6 +314,9 @@ def predict(
     console.print(f"{count} images -> {output}")
     if probabilities:
         console.print(f"class probabilities -> {probabilities}")
+
+
+unwrap(app)
 
 
 def _console() -> Console:

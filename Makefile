@@ -41,7 +41,7 @@ test: $(STAMP) ## the tests that take seconds
 	$(BIN)/pytest -m "not slow" -n $(TEST_PROCESSES) $(ARGS)
 
 test-slow: $(STAMP) ## the tests that take minutes: a real Ray, whole searches
-	$(BIN)/pytest -m slow -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
+	$(BIN)/pytest -m slow -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP) ## ruff: rules and formatting, changes nothing
 	$(BIN)/ruff check .

@@ -6,17 +6,19 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, StratifiedKFold
 
 from ensemble.files import Location
 from trainables.errors import DataError
 from trainables.manifest import Manifest
+
+if TYPE_CHECKING:
+    from sklearn.model_selection import BaseCrossValidator
 
 Kind: TypeAlias = Literal["auto", "stratified", "grouped", "stratified_grouped"]
 Rows: TypeAlias = npt.NDArray[np.int64]
@@ -121,7 +123,10 @@ def assign_folds(
     return folds
 
 
-def _splitter(kind: Kind, k: int, seed: int) -> StratifiedKFold | GroupKFold | StratifiedGroupKFold:
+def _splitter(kind: Kind, k: int, seed: int) -> BaseCrossValidator:
+    # Slow to import; every fold run's worker reads this module, and none of them draws folds.
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, StratifiedKFold
+
     if kind == "stratified":
         return StratifiedKFold(k, shuffle=True, random_state=seed)
     if kind == "grouped":

@@ -21,11 +21,13 @@ from tuner.slots import Slots
 from tuner.work import AskPromotion, Done, Propose, StartFold, Wait
 
 Listener = Callable[[Record, Race], None]
+Discard = Callable[[str, int], None]
 
 
 class Conductor:
     """`clock` gives seconds since the epoch; `deadline` in the same seconds or None. `listeners`
-    hear every record once it is safe in the journal."""
+    hear every record once it is safe in the journal. `discard` is called with (config_id, fold) of
+    a fold run that ended before its last epoch: nobody goes on from its checkpoint."""
 
     def __init__(
         self,
@@ -39,6 +41,7 @@ class Conductor:
         clock: Callable[[], float],
         deadline: float | None = None,
         listeners: Sequence[Listener] = (),
+        discard: Discard = lambda config_id, fold: None,
     ) -> None:
         self.race = Race(rules)
         self.fatal: Failure | None = None
@@ -47,7 +50,7 @@ class Conductor:
         self._run, self._threads = run, threads
         self._proposals, self._journal = proposals, journal
         self._clock, self._deadline = clock, deadline
-        self._listeners = tuple(listeners)
+        self._listeners, self._discard = tuple(listeners), discard
         self._configurations: dict[str, Configuration] = {}
         self._sequence = 0
         self._journal_is_broken = False
@@ -96,6 +99,7 @@ class Conductor:
         if not run.is_over and (result.done or result.epoch > run.epoch):
             metrics = dict(result.metrics)
             self.record(kind(task.config_id, task.fold, result.epoch, metrics, result.node))
+        self._tidy(task)
         return self.is_over(task) or self.halted
 
     def is_over(self, task: FoldTask) -> bool:
@@ -118,6 +122,12 @@ class Conductor:
                     node_lost=failure.kind == "lost",
                 )
             )
+        self._tidy(task)
+
+    def _tidy(self, task: FoldTask) -> None:
+        """Its worker has told its last and waits for what it is told: no checkpoint comes after."""
+        if self.is_over(task):
+            self._discard(task.config_id, task.fold)
 
     def stop(self) -> None:
         """Hand out nothing more (the user asked to stop)."""

@@ -1,4 +1,4 @@
-"""The Ray side of a search: attach or start, count slots, run Tune until the race is done."""
+"""The Ray side of a search: attach or start, run Tune until the race is done."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import logging
 import os
 import signal
 import socket
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,31 +16,23 @@ import ray
 from ray import tune
 from ray.exceptions import RayError
 from ray.tune.logger import TBXLoggerCallback
+from ray.tune.progress_reporter import TrialProgressCallback
 
 from search_spaces.config import ResourcesConfig, RunConfig
 from trainables.failure import no_space_message
 from trainables.fold_trainable import FoldTrainable
 from tuner import ray_nodes
+from tuner.capacity import JOINING_SECONDS, settled_share, slots_of
 from tuner.conductor import Conductor
 from tuner.errors import UserError
 from tuner.ray_edge import Assignments, RaceScheduler, RaceSearcher, trial_name
 from tuner.run_directory import RunDirectory
-from tuner.slots import (
-    PAUSE_SECONDS,
-    Growth,
-    Resources,
-    Share,
-    Slots,
-    room_on,
-    share_of,
-)
+from tuner.slots import Slots
 from tuner.task_names import TaskNames
 
 # Ray's own ways to find an address; the others are host:port.
 RAY_FINDS = ("auto", "local")
 PROBE_SECONDS = 5.0
-# A machine in the cloud starts and installs PyTorch before it joins.
-JOINING_SECONDS = 1200.0
 
 # Read by Ray each time: our table replaces Tune's, Ctrl-C is ours to handle, a failure is a result
 # without a metric, and what Ray will do about CUDA_VISIBLE_DEVICES one day is no news to a user.
@@ -129,9 +120,20 @@ def run_on_ray(
                 raise
 
 
+class _Unsaid(TrialProgressCallback):
+    """In place of the one that Tune adds by itself: where a trial ends without a result, as one
+    does that waits when a search is stopped, that one prints, whatever its verbosity."""
+
+    def on_trial_result(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def on_trial_error(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def on_trial_complete(self, *args: Any, **kwargs: Any) -> None: ...
+
+
 def _callbacks(config: RunConfig) -> list[tune.Callback]:
     trackers = [TBXLoggerCallback()] if config.tracker.name == "tensorboard" else []
-    return [TaskNames(), *trackers]
+    return [TaskNames(), _Unsaid(), *trackers]
 
 
 def _check_room(run: RunDirectory, needed_bytes: int = 1 << 16) -> None:
@@ -201,8 +203,7 @@ def _describe(
 ) -> Cluster:
     address = ray.get_runtime_context().gcs_address
     growth = None if is_ours else ray_nodes.growth(address)
-    may_join = growth is not None or bool(wanted.slots and not is_ours)
-    share = fitting_share(wanted, growth, say, wait if may_join else 0.0)
+    share = settled_share(wanted, growth, say, wait, is_ours=is_ours)
     session = ray._private.worker._global_node.get_session_dir_path()
     return Cluster(
         slots=slots_of(wanted, share, growth, is_ours=is_ours),
@@ -211,52 +212,6 @@ def _describe(
         logs=os.path.join(session, "logs"),
         address=address,
     )
-
-
-def fitting_share(
-    wanted: ResourcesConfig, growth: Growth | None, say: Callable[[str], None], wait: float
-) -> Share:
-    """What one fold run takes. Where no machine can take one and the autoscaler may fetch none that
-    can, waits `wait` seconds for one to join, and raises UserError."""
-    give_up = time.monotonic() + wait
-    while True:
-        machines = ray_nodes.living()
-        share = share_of(wanted, machines, growth or Growth())
-        if room_on(machines, share) or (growth and growth.room(share)):
-            return share
-        problem = _does_not_fit(share, machines)
-        if time.monotonic() >= give_up:
-            raise UserError(problem)
-        say(f"waiting for a machine to join: {problem}")
-        time.sleep(PAUSE_SECONDS)
-
-
-def _does_not_fit(share: Share, machines: Sequence[Resources]) -> str:
-    largest = max(machines, key=lambda one: (one.get("GPU", 0.0), one.get("CPU", 0.0)), default={})
-    cpus, gpus = largest.get("CPU", 0.0), largest.get("GPU", 0.0)
-    return (
-        f"one fold run needs {share.cpus:g} CPUs and {share.gpus:g} GPUs (search.resources), the "
-        f"largest of {len(machines)} machines has {cpus:g} CPUs and {gpus:g} GPUs"
-    )
-
-
-def slots_of(
-    wanted: ResourcesConfig, share: Share, growth: Growth | None, *, is_ours: bool
-) -> Slots:
-    """How many fold runs at once.
-
-    What the user says, at most what fits on a Ray of our own. Else what fits on the machines that
-    live, counted again and again, and at least what the autoscaler may fetch: it fetches machines
-    for fold runs that wait."""
-    if is_ours:
-        fits = room_on(ray_nodes.living(), share)
-        return Slots(min(wanted.slots or fits, fits))
-    if wanted.slots:
-        return Slots(wanted.slots)
-    may_become = growth.room(share) if growth else 0
-    slots = Slots(1, lambda: max(room_on(ray_nodes.living(), share), may_become))
-    slots.refresh()
-    return slots
 
 
 def _session_name(run: RunDirectory) -> str:

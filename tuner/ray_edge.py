@@ -19,7 +19,11 @@ from trainables.failure import Failure, Kind
 from trainables.machine_fault import HELD
 from trainables.task import COMPLETE, EpochResult, FoldTask, fold_run_name
 from tuner.conductor import Conductor
+from tuner.slots import Slots
 from tuner.work import Done, Wait
+
+# How long a search goes on while no machine that is there has the images, but others may come.
+PATIENCE_SECONDS = 300.0
 
 WORKER_DIED = "the worker process died"
 NODE_LOST = "its machine was lost"
@@ -36,6 +40,7 @@ class Assignments:
         self.conductor = conductor
         self.tasks: dict[str, FoldTask] = {}
         self.held: dict[str, FoldTask] = {}
+        self._all_held_since: float | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -71,9 +76,22 @@ class Assignments:
         if task is not None:
             self.held[trial_id] = task
             conductor.fail(task, failure)
-        elif len(self.held) >= conductor.slots.count:  # it has looked again, as have the others
+        elif self._nobody_has_them(conductor.slots):  # it has looked again, as have the others
             conductor.fail(self.held[trial_id], Failure("fatal", failure.message))
         return conductor.halted or isinstance(conductor.race.next_work(1), Done)
+
+    def _nobody_has_them(self, slots: Slots) -> bool:
+        """Whether every slot is held; also where those of machines that are still to come are not,
+        but none has come for a while: they would only be held, too."""
+        if len(self.held) >= slots.count:
+            return True
+        if len(self.held) < slots.there:
+            self._all_held_since = None
+            return False
+        now = slots.clock()
+        if self._all_held_since is None:
+            self._all_held_since = now
+        return now - self._all_held_since >= PATIENCE_SECONDS
 
 
 class RaceSearcher(Searcher):
@@ -121,7 +139,10 @@ class RaceScheduler(FIFOScheduler):
         """No wish: Tune then takes new trials in order, each onto an idle actor where there is
         one. A wish for the first waiting trial would take the idle actor for a trial whose own
         actor is about to be ready, and end that one."""
-        self._widen(tune_controller)
+        if self._assignments.conductor.halted:
+            end_waiting(tune_controller)
+        else:
+            self._widen(tune_controller)
         return None
 
     def _widen(self, tune_controller: Any) -> None:
@@ -150,12 +171,26 @@ def widen(tune_controller: Any, factory: Any, before: int, slots: int) -> None:
     seconds to import torch.
 
     Tune has no setting for it. Where its insides have changed, it is only slower."""
-    controller = getattr(tune_controller, "_tune_controller", tune_controller)
+    controller = _inner(tune_controller)
     increase = getattr(getattr(controller, "_actor_cache", None), "increase_max", None)
     if increase is not None:
         increase(factory, slots - before)
     if ahead := getattr(controller, "update_max_pending_trials", None):
         ahead(slots)
+
+
+def end_waiting(tune_controller: Any) -> None:
+    """End the trials that have no machine yet. Tune asks for the next trial several times a second,
+    also while nothing runs; left alone they would train an epoch each when a machine is free, and
+    until then keep an autoscaler fetching machines."""
+    for trial in tune_controller.get_trials():
+        if trial.status == Trial.PENDING:
+            _inner(tune_controller).stop_trial(trial)
+
+
+def _inner(tune_controller: Any) -> Any:
+    """Tune hands its schedulers a shell around the controller."""
+    return getattr(tune_controller, "_tune_controller", tune_controller)
 
 
 def epoch_result(result: Mapping[str, Any]) -> EpochResult:

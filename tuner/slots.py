@@ -18,10 +18,12 @@ PAUSE_SECONDS = 2.0
 class Slots:
     """`count` fold runs at once. On a cluster that changes while a search runs: machines join, are
     taken back, come again. `measure` counts anew (None: it never changes), at most every `pause`
-    seconds of `clock`."""
+    seconds of `clock`. `present`: how many go onto the machines that live now, where some of
+    `count` may still be waited for."""
 
     count: int
     measure: Callable[[], int] | None = None
+    present: Callable[[], int] | None = None
     clock: Callable[[], float] = time.monotonic
     pause: float = PAUSE_SECONDS
     _next: float = field(default=0.0, repr=False)
@@ -33,6 +35,11 @@ class Slots:
         self._next = self.clock() + self.pause
         # Never none: a fold run that waits for a machine is what makes a cluster fetch one.
         self.count = max(1, self.measure())
+
+    @property
+    def there(self) -> int:
+        """How many fold runs go onto the machines that live now."""
+        return self.count if self.present is None else self.present()
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,11 @@ class Growth:
 
     types: tuple[MachineType, ...] = ()
     machines: int = 0
+
+    @property
+    def unknown(self) -> int:
+        """Machines that are announced, but not what they have: servers of one's own."""
+        return max(0, self.machines - sum(kind.count for kind in self.types if kind.resources))
 
     def room(self, share: Share) -> int:
         """How many fold runs the cluster could take when it is as large as it may become."""

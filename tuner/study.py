@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -17,6 +18,7 @@ from search_spaces.space import Study, load_study
 from trainables.loop import run_fold
 from trainables.run_data import RunData, load_run_data
 from trainables.seeds import derive_seed
+from tuner.checkpoints import discard, discard_ended
 from tuner.conductor import Conductor, Listener
 from tuner.errors import UserError
 from tuner.finish import blend_stored, save_ledger
@@ -114,6 +116,7 @@ def _race_and_blend(
     else:
         conductor, logs = _race_on_ray(study, run, console)
     stored = read_run(str(run.root))
+    discard_ended(run, stored.race)
     save_ledger(stored)
     if conductor.fatal:
         raise UserError(conductor.fatal.message)
@@ -186,6 +189,7 @@ def _conductor(
         clock=time.time,
         deadline=_deadline(config.search.budget.hours, records, now),
         listeners=[DecisionLog(run.log, since=now), LedgerKeeper(run), *listeners],
+        discard=partial(discard, run),
     )
     conductor.replay(records)
     return conductor

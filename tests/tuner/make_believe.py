@@ -12,7 +12,7 @@ from search_spaces.space import Study, load_study
 from tests.tuner.simulation import loss_of
 from trainables.task import EpochResult, FoldTask
 from tuner import events as ev
-from tuner.conductor import Conductor, Listener
+from tuner.conductor import Conductor, Discard, Listener
 from tuner.journal import Journal, Record
 from tuner.local import run_in_process
 from tuner.prepare import max_epochs
@@ -87,6 +87,7 @@ class Search:
         journal: Any = None,
         deadline: float | None = None,
         listeners: Sequence[Listener] = (),
+        discard: Discard = lambda config_id, fold: None,
     ) -> Conductor:
         """A conductor that stands where the journal ends."""
         conductor = Conductor(
@@ -99,6 +100,7 @@ class Search:
             clock=self.clock,
             deadline=deadline,
             listeners=listeners,
+            discard=discard,
         )
         conductor.replay(self.records)
         return conductor

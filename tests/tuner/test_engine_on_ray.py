@@ -31,6 +31,7 @@ from trainables.run_paths import RunPaths
 from tuner import engine, ray_edge
 from tuner import events as ev
 from tuner.journal import Record
+from tuner.slots import Slots
 from tuner.study import Outcome, resume, search
 
 pytestmark = pytest.mark.slow
@@ -212,17 +213,25 @@ def reported(outcome: Outcome, task: Any, epoch: int) -> dict[str, float]:
 
 
 def test_ctrl_c_ends_after_the_current_epochs_and_a_resume_completes(
-    images: TinyImages, tmp_path: Path
+    images: TinyImages,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    count: list[int] = []
+    """Also the fold runs that wait for a machine: four slots, of which two have no place yet."""
+    monkeypatch.setattr(engine, "slots_of", lambda *_, **__: Slots(4))
+    watched = Watched()
 
     def interrupt(task: Any, values: dict[str, Any]) -> None:
-        count.append(1)
-        if len(count) == 3:
+        if len(watched.pids) == 1:
             signal.raise_signal(signal.SIGINT)
 
-    stopped = search_on_ray(overrides(images, tmp_path), Watched(on_result=interrupt))
+    watched.on_result = interrupt
+    stopped = search_on_ray(overrides(images, tmp_path, "search.pruning.enabled=false"), watched)
     assert stopped.stopped
+    assert stopped.stored.race.in_flight > 2, "some waited"
+    assert len(watched.pids) <= 2, "one that waited was begun after the interruption"
+    assert capsys.readouterr().out == ""
     assert stopped.blend is None
     assert not ray.is_initialized()
     assert not [one for one in stopped.stored.records if isinstance(one.event, ev.Failed)]

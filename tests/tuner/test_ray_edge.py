@@ -311,6 +311,27 @@ def test_where_no_machine_has_the_images_the_search_ends(study: Study, tmp_path:
     assert held(tune, "trial_00002") == TrialScheduler.STOP
 
 
+def test_while_machines_may_come_the_search_waits_a_while_for_one_that_has_the_images(
+    study: Study, tmp_path: Path
+) -> None:
+    tune, now, there = Tune(Search(tmp_path, study), slots=12), [0.0], [2]
+    slots = tune.conductor.slots
+    slots.clock, slots.present = lambda: now[0], lambda: there[0]
+    tune.suggest(), tune.suggest()
+    for trial_id in ("trial_00001", "trial_00002", "trial_00001"):
+        assert held(tune, trial_id) == TrialScheduler.CONTINUE
+    now[0], there[0] = 299.0, 3  # one more has come: perhaps it has them
+    assert held(tune, "trial_00001") == TrialScheduler.CONTINUE
+    there[0] = 2
+    assert held(tune, "trial_00001") == TrialScheduler.CONTINUE
+    now[0] = 598.0
+    assert held(tune, "trial_00002") == TrialScheduler.CONTINUE
+    now[0] = 599.0
+    assert tune.conductor.fatal is None
+    assert held(tune, "trial_00002") == TrialScheduler.STOP
+    assert tune.conductor.fatal is not None
+
+
 # --- values and names ---------------------------------------------------------------------------
 
 

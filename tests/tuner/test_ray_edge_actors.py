@@ -24,6 +24,22 @@ def test_no_waiting_trial_is_preferred(study: Study, tmp_path: Path) -> None:
     assert Tune(Search(tmp_path, study)).scheduler.choose_trial_to_run(controller) is None
 
 
+def test_when_the_search_is_stopped_trials_without_a_machine_end_at_once(
+    study: Study, tmp_path: Path
+) -> None:
+    ended: list[Any] = []
+    trials = [SimpleNamespace(status=one) for one in ("RUNNING", "PENDING", "TERMINATED")]
+    controller = SimpleNamespace(
+        get_trials=lambda: trials, _tune_controller=SimpleNamespace(stop_trial=ended.append)
+    )
+    tune = Tune(Search(tmp_path, study), slots=2)
+    tune.scheduler.choose_trial_to_run(controller)
+    assert not ended
+    tune.conductor.stop()
+    tune.scheduler.choose_trial_to_run(controller)
+    assert ended == [trials[1]], "what runs ends its epoch first"
+
+
 def controller_with(cache: _ObjectCache) -> Any:
     return SimpleNamespace(_tune_controller=SimpleNamespace(_actor_cache=cache))
 

@@ -76,6 +76,8 @@ def test_machines_of_one_s_own_count_once_they_have_joined() -> None:
         "available_node_types": {"local.cluster.node": {"resources": {}, "max_workers": 2}},
     }
     assert growth_of(own).room(Share(1.0, 0.0)) == 0
+    assert growth_of(own).unknown == 2
+    assert growth_of(AWS).unknown == 0
     assert growth_of({}).room(Share(1.0, 0.0)) == 0
 
 
@@ -99,3 +101,8 @@ def test_fixed_slots_stay() -> None:
     slots = Slots(2)
     slots.refresh()
     assert slots.count == 2
+
+
+def test_what_is_there_may_be_less_than_what_is_waited_for() -> None:
+    assert Slots(2).there == 2
+    assert Slots(8, present=lambda: 3).there == 3

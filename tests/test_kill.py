@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,14 @@ from typing import Any
 
 import pytest
 
+from search_spaces.config import Configuration
 from tests.conftest import TinyImages, _write_images
+from trainables.loop import run_fold
+from trainables.run_data import load_run_data
+from trainables.task import FoldTask
+from tuner import events as ev
+from tuner.race import Status
+from tuner.replayed import read_run
 
 KILLS = 3
 PATIENCE_SECONDS = 240
@@ -73,19 +81,41 @@ def kill_at(process: subprocess.Popen, run: Path, wanted: int, delay_seconds: fl
     return False
 
 
-def search_with_kills(images: TinyImages, storage: Path, slots: int, draw: random.Random) -> Path:
+def search_with_kills(
+    images: TinyImages, storage: Path, slots: int, draw: random.Random, *options: str
+) -> Path:
     run = storage / f"killed-{slots}"
-    process = start(*arguments(images, storage, run.name, slots))
-    killed = 0
+    process = start(*options, *arguments(images, storage, run.name, slots))
+    killed, folds = 0, b""
     for _ in range(KILLS):
         wanted = len(records(run)) + draw.randint(2, 7)
         if not kill_at(process, run, wanted, draw.uniform(0.0, 0.2)):
             break
         killed += 1
-        process = start("--resume", str(run))
+        folds = folds or (run / "folds.parquet").read_bytes()
+        process = start(*options, "--resume", str(run))
     complete(process)
     assert killed == KILLS, f"the search ended after {killed} kills"
+    assert (run / "folds.parquet").read_bytes() == folds, "the folds were drawn again"
     return run
+
+
+def trained_alone(run: Path, aside: Path) -> dict[str, bytes]:
+    """The files of every finished fold run, trained once more in this process, undisturbed."""
+    left_out = shutil.ignore_patterns("oof", "test", "weights", "journal", "tune", ".lock")
+    shutil.copytree(run, aside, ignore=left_out)
+    stored, data = read_run(str(run)), load_run_data(str(aside))
+    configurations = {
+        one.event.config_id: Configuration.model_validate(one.event.configuration)
+        for one in stored.records
+        if isinstance(one.event, ev.Proposed)
+    }
+    for (config_id, fold), fold_run in stored.race.runs.items():
+        if fold_run.status is Status.FINISHED:
+            configuration = configurations[config_id]
+            task = FoldTask(str(aside), config_id, configuration, fold, 0, threads=1)
+            assert list(run_fold(task, data))[-1].done
+    return predictions(aside)
 
 
 def predictions(run: Path) -> dict[str, bytes]:
@@ -113,11 +143,11 @@ def draw() -> random.Random:
 
 
 @pytest.mark.slow
-def test_with_one_slot_a_killed_search_ends_with_the_same_members_and_files(
+def test_in_one_process_a_killed_search_ends_with_the_same_members_and_files(
     images: TinyImages, tmp_path: Path, draw: random.Random
 ) -> None:
-    complete(start(*arguments(images, tmp_path, "whole", 1)))
-    killed = search_with_kills(images, tmp_path, 1, draw)
+    complete(start("--in-process", *arguments(images, tmp_path, "whole", 1)))
+    killed = search_with_kills(images, tmp_path, 1, draw, "--in-process")
     whole = tmp_path / "whole"
     assert_nothing_twice(killed)
     assert (killed / "folds.parquet").read_bytes() == (whole / "folds.parquet").read_bytes()
@@ -127,21 +157,11 @@ def test_with_one_slot_a_killed_search_ends_with_the_same_members_and_files(
 
 
 @pytest.mark.slow
-def test_with_two_slots_a_killed_search_repeats_nothing_and_keeps_budget_and_folds(
+def test_on_ray_a_killed_search_repeats_nothing_keeps_its_budget_and_trains_what_it_would_have(
     images: TinyImages, tmp_path: Path, draw: random.Random
 ) -> None:
-    process = start(*arguments(images, tmp_path, "killed-2", 2))
-    assert kill_at(process, tmp_path / "killed-2", 3, draw.uniform(0.0, 0.2))
-    folds = (tmp_path / "killed-2" / "folds.parquet").read_bytes()
-    for _ in range(KILLS - 1):
-        process = start("--resume", str(tmp_path / "killed-2"))
-        wanted = len(records(tmp_path / "killed-2")) + draw.randint(2, 7)
-        if not kill_at(process, tmp_path / "killed-2", wanted, draw.uniform(0.0, 0.2)):
-            break
-    complete(start("--resume", str(tmp_path / "killed-2")))
-    run = tmp_path / "killed-2"
+    run = search_with_kills(images, tmp_path, 2, draw)
     assert_nothing_twice(run)
-    assert (run / "folds.parquet").read_bytes() == folds
     proposed = [one for one in records(run) if one["event"]["type"] == "Proposed"]
     assert len(proposed) == 5
     epochs = [
@@ -151,3 +171,5 @@ def test_with_two_slots_a_killed_search_repeats_nothing_and_keeps_budget_and_fol
     ]
     assert len(epochs) == len(set(epochs)), "an epoch was counted twice"
     assert len(json.loads((run / "blend.json").read_text())["members"]) == 2
+    assert not list(run.glob("checkpoints/*/*/*")), "left by a fold run that is over"
+    assert predictions(run) == trained_alone(run, tmp_path / "alone")

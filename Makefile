@@ -28,7 +28,9 @@ $(STAMP): pyproject.toml
 	@rm -f $@
 	@echo "Installing into $(VENV): about 6 GB of packages, mostly PyTorch. This takes minutes."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
+	$(BIN)/pip install -q --disable-pip-version-check --no-compile -e '.[dev]'
+	@# pip compiles on one core. Packages ship files for other Pythons, which do not compile.
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib/python*/site-packages >/dev/null 2>&1 || true
 	@touch $@
 
 demo: $(STAMP) ## search, export and predict on handwritten digits, into demo/

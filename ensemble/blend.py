@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from ensemble.blend_value import (
+    BEFORE_RULES,
     Blend,
     BlendMember,
     JudgedScore,
@@ -195,7 +196,7 @@ def _fitted(
 ) -> Fitted:
     fitting = settings.fitting(library.classes)
     choosing = len(fitting.methods) > 1 or rules is not None
-    sets = held_out_sets(library.fold_names, choosing=choosing)
+    sets = held_out_sets(library.fold_names, choosing=choosing, weighted=library.weighted_folds)
     fitter = Fitter(library, fitting, sets, say=say)
     honest = nested(fitter, rules, seed=settings.seed)
     say("fitting on all folds")
@@ -212,18 +213,16 @@ def _fitted(
     order = _order(library.names, final.weights)
     method = final.choice.method
     way = final.fits.ways[method]
+    best_single = _best_single(library, final)
     blend = Blend(
         metric=fitting.metric.name,
         method=method,
         classes=library.classes,
         members=_members(fitter, final, judge, settings, order),
-        nested=judge.nested_scores(honest.blend, honest.single, _best_single(library, final)),
+        nested=judge.nested_scores(honest.blend, honest.single, best_single),
         methods=_method_scores(library, judge, honest, final),
-        metrics={
-            "blend": _all_metrics(judge, honest.blend),
-            "best_single": _all_metrics(judge, honest.single),
-        },
-        in_sample=judge.value(final.in_sample[method]),
+        metrics=_metrics(judge, honest, rules),
+        in_sample=judge.value(final.blend_in_sample),
         n_rows=library.n_rows,
         n_folds=len(library.fold_names),
         probe_fold=settings.probe_fold,
@@ -236,6 +235,9 @@ def _fitted(
             for classes, weights in final.fits.groups_of(method)
         ),
         rules=final.rules,
+        before_rules=None
+        if rules is None
+        else judge.nested_scores(honest.before_rules, honest.single, best_single),
         stages=tuple(Stage(name, judge.value(each)) for name, each in honest.stages.items()),
         choice=final.choice.reason(fitting.metric),
         certificate=final.certificate,
@@ -301,6 +303,13 @@ def _method_scores(
         )
         for name, outcome in honest.methods.items()
     )
+
+
+def _metrics(judge: Judge, honest: Nested, rules: Rules | None) -> dict[str, dict[str, float]]:
+    outcomes = {"blend": honest.blend, "best_single": honest.single}
+    if rules is not None:
+        outcomes[BEFORE_RULES] = honest.before_rules
+    return {name: _all_metrics(judge, outcome) for name, outcome in outcomes.items()}
 
 
 def _all_metrics(judge: Judge, outcome: Outcome) -> dict[str, float]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.average import WEIGHT_TOLERANCE, check_members
+from ensemble.blend_scores import JudgedScore, NestedScores, Score, SingleScore, scores_from
 from ensemble.calibration import NO_CALIBRATION, Calibration, apply_temperature
 from ensemble.combine import Combination
 from ensemble.errors import BlendError
@@ -18,43 +19,26 @@ from ensemble.hierarchy import divide_anew
 from ensemble.predictions import Predictions
 from ensemble.rules import Rules
 
+__all__ = [
+    "AppliedRules",
+    "Blend",
+    "BlendMember",
+    "JudgedScore",
+    "MethodScore",
+    "NestedScores",
+    "Score",
+    "SecondBlend",
+    "SingleScore",
+    "Stability",
+    "Stage",
+    "read_blend",
+    "write_blend",
+]
+
 VERSION = 2
 NO_FOLD = -1
-
-
-@dataclass(frozen=True)
-class Score:
-    """A metric's value with its bootstrap interval (None where no resamples were asked for)."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
-class JudgedScore(Score):
-    """Over all rows, and over the rows outside the probe fold: configurations were selected on
-    the probe fold, which flatters them there."""
-
-    without_probe_fold: Score
-
-
-@dataclass(frozen=True)
-class SingleScore(JudgedScore):
-    """The best single member under the same treatment: chosen on the other folds, judged on the
-    held-out one. `config_id` is the choice on all rows."""
-
-    config_id: str
-
-
-@dataclass(frozen=True)
-class NestedScores:
-    """The scores to believe. `difference` is blend minus best single in the metric's own units,
-    on the same resamples."""
-
-    blend: JudgedScore
-    best_single: SingleScore
-    difference: JudgedScore
+RULES = "rules"  # the last stage, where there are some
+BEFORE_RULES = "before_rules"  # what the blend without them is called among its metrics
 
 
 @dataclass(frozen=True)
@@ -141,7 +125,9 @@ class Blend:
     rules, in this order. `members` are all that were offered, also those of weight 0, by falling
     weight and then name; `combination` has its arrays in that order. `metrics` holds the nested
     values of "blend" and "best_single" by metric name. `in_sample` is the metric on the rows that
-    the weights were fitted on. `certificate` bounds how much log loss any other weights could gain
+    the weights were fitted on, after the rules; that of each of `methods` is before. Where there
+    are rules, `before_rules` and `metrics["before_rules"]` are what the blend scores without them.
+    `certificate` bounds how much log loss any other weights could gain
     in-sample; None unless `method` is convex. `choice` says in a line why `method` was taken.
     """
 
@@ -166,6 +152,7 @@ class Blend:
     choice: str = ""
     certificate: float | None = None
     data_fingerprint: str | None = None
+    before_rules: NestedScores | None = None
     version: int = VERSION
 
     def __post_init__(self) -> None:
@@ -211,6 +198,28 @@ class Blend:
     def score(self) -> JudgedScore:
         """The headline: the nested score, with the choice of the method inside the loop."""
         return self.nested.blend
+
+    def without_rules(self) -> Blend:
+        """The same blend, and its scores, up to but without rules. Raises BlendError where it is
+        of an earlier version, which did not keep them."""
+        if self.rules is None:
+            return self
+        if self.before_rules is None:
+            raise BlendError(
+                f"expected the scores before the rules of {self.rules.source}, got none from an "
+                "earlier version: fit the blend again"
+            )
+        own = next(one for one in self.methods if one.name == self.method)
+        metrics = {name: each for name, each in self.metrics.items() if name != BEFORE_RULES}
+        return replace(
+            self,
+            nested=self.before_rules,
+            metrics=metrics | {"blend": self.metrics[BEFORE_RULES]},
+            in_sample=own.in_sample,
+            stages=tuple(stage for stage in self.stages if stage.name != RULES),
+            rules=None,
+            before_rules=None,
+        )
 
     @property
     def used_members(self) -> tuple[BlendMember, ...]:
@@ -269,6 +278,8 @@ class Blend:
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
         for name in ("combination", "calibration"):
             plain[name] = plain[name].to_dict()
+        if self.before_rules is None:
+            del plain["before_rules"]  # so that a blend without rules is as it always was
         return {"version": self.version} | {name: _plain(value) for name, value in plain.items()}
 
     @classmethod
@@ -354,7 +365,7 @@ def _plain(value: object) -> object:
 
 
 def _parse(data: dict) -> Blend:
-    nested = data.pop("nested")
+    before = data.pop("before_rules", None)
     members = tuple(_member(dict(member)) for member in data.pop("members"))
     if data.pop("version") == 1:  # only means of members, never calibrated
         data["combination"] = {"kind": "mean", "weights": [one.weight for one in members]}
@@ -362,11 +373,8 @@ def _parse(data: dict) -> Blend:
     return Blend(
         classes=tuple(data.pop("classes")),
         members=members,
-        nested=NestedScores(
-            blend=JudgedScore(**_judged(nested["blend"])),
-            best_single=SingleScore(**_judged(nested["best_single"])),
-            difference=JudgedScore(**_judged(nested["difference"])),
-        ),
+        nested=scores_from(data.pop("nested")),
+        before_rules=scores_from(before) if before else None,
         methods=tuple(MethodScore(**method) for method in data.pop("methods")),
         combination=Combination.from_dict(data.pop("combination")),
         calibration=Calibration.from_dict(data.pop("calibration", {"kind": "none"})),
@@ -383,7 +391,3 @@ def _parse(data: dict) -> Blend:
 def _member(data: dict) -> BlendMember:
     stability = data.pop("stability", None)
     return BlendMember(stability=Stability(**stability) if stability else None, **data)
-
-
-def _judged(data: dict) -> dict:
-    return data | {"without_probe_fold": Score(**data["without_probe_fold"])}

@@ -19,10 +19,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.errors import BlendError
 from ensemble.metrics import FromDecisions, Metric, check_row_weights
 from ensemble.outcome import Outcome
 
 Statistic = Callable[[NDArray[np.float64]], float]  # (units,) counts -> the metric
+
+
+class UndefinedError(BlendError):
+    """A metric that has no value on some resample; whoever asked knows what to do without."""
+
+    def __init__(self, metric: str, instead: str = "choose a metric that is") -> None:
+        super().__init__(f"{metric}: not defined on every resample of the rows; {instead}")
+        self.metric = metric
 
 
 @dataclass(frozen=True)
@@ -256,8 +265,17 @@ def _resampled(sample: _Sample, metric: Metric, resamples: int, seed: int) -> ND
     statistics = [_statistic(sample, outcome, metric) for outcome in sample.outcomes]
     values = np.empty((len(statistics), resamples))
     for column, counts in enumerate(_resamples(sample.n_units, resamples, seed)):
-        values[:, column] = [statistic(counts) for statistic in statistics]
+        values[:, column] = [
+            _resampled_value(statistic, counts, metric) for statistic in statistics
+        ]
     return values
+
+
+def _resampled_value(statistic: Statistic, counts: NDArray[np.float64], metric: Metric) -> float:
+    try:
+        return statistic(counts)
+    except BlendError as error:  # scikit-learn refuses: a resample may lack a class
+        raise UndefinedError(metric.name) from error
 
 
 def _resamples(n_units: int, resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from ensemble.bootstrap import standard_error_of_difference
+from ensemble.bootstrap import UndefinedError, standard_error_of_difference
 from ensemble.metrics import LOG_LOSS, Metric
 from ensemble.outcome import Outcome
 
@@ -78,7 +79,7 @@ def choose(
     errors = {
         name: 0.0
         if name == best
-        else standard_error_of_difference(
+        else _standard_error(
             labels,
             outcomes[name],
             outcomes[best],
@@ -98,3 +99,14 @@ def choose(
         if name == best or (name not in no_gain and behind[name] <= errors[name])
     )
     return Choice(method, best, behind, errors, no_gain)
+
+
+def _standard_error(
+    labels: np.ndarray, a: Outcome, b: Outcome, metric: Metric, **options: Any
+) -> float:
+    try:
+        return standard_error_of_difference(labels, a, b, metric, **options)
+    except UndefinedError as error:
+        raise UndefinedError(
+            metric.name, "name one method, so that none is chosen by resampling, or another metric"
+        ) from error

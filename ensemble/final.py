@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ensemble.blend_value import AppliedRules
 from ensemble.choice import Choice, choose
 from ensemble.convex import convex_certificate
-from ensemble.fitting import NO_FOLDS, Fits, Fitter
+from ensemble.fitting import NO_FOLDS, Fits, Fitter, outcome_of
 from ensemble.nested import Nested, last
 from ensemble.outcome import Outcome
 from ensemble.rules import Rules, fit_trust
@@ -21,12 +21,14 @@ CONVEX = "convex"
 
 @dataclass(frozen=True, eq=False)
 class Final:
-    """Fitted on all rows: scores of `in_sample` (by method) are flattered, the nested ones are
-    the judge. `certificate`: of the chosen method where that is convex."""
+    """Fitted on all rows: scores of `in_sample` (by method, before rules) and of `blend_in_sample`
+    (of the chosen one, after rules) are flattered, the nested ones are the judge. `certificate`: of
+    the chosen method where that is convex."""
 
     fits: Fits
     choice: Choice
     in_sample: Mapping[str, Outcome]
+    blend_in_sample: Outcome
     rules: AppliedRules | None
     certificate: float | None
 
@@ -53,11 +55,16 @@ def fit_final(fitter: Fitter, honest: Nested, rules: Rules | None, *, seed: int)
     everything = np.arange(library.n_rows)
     in_sample = fitter.predict(NO_FOLDS, everything, ways, keep)
     fits = fitter.fits(NO_FOLDS)
+    before = last(in_sample[choice.method])
+    applied = None if rules is None else _applied(fitter, honest, rules)
     return Final(
         fits=fits,
         choice=choice,
         in_sample={way: last(stages) for way, stages in in_sample.items()},
-        rules=None if rules is None else _applied(fitter, honest, rules),
+        blend_in_sample=before
+        if rules is None or applied is None
+        else _ruled(fitter, choice.method, rules, applied.trust, before),
+        rules=applied,
         certificate=_certificate(fitter, fits) if choice.method == CONVEX else None,
     )
 
@@ -84,3 +91,23 @@ def _applied(fitter: Fitter, honest: Nested, rules: Rules) -> AppliedRules:
         library.weights_of(touched),
     )
     return AppliedRules(rules.source, len(touched), trust)
+
+
+def _ruled(fitter: Fitter, method: str, rules: Rules, trust: float, before: Outcome) -> Outcome:
+    """`before`, of all rows, after the rules: whole probabilities only of those with one."""
+    library = fitter.library
+    rows = np.flatnonzero(rules.touched(library.ids))
+    if not len(rows):
+        return before
+    found = last(fitter.predict(NO_FOLDS, rows, (method,), (method,))[method])
+    assert found.proba is not None
+    after = outcome_of(
+        library.labels[rows], rules.apply(library.ids[rows], found.proba, trust), keep=True
+    )
+    p_true, decided = before.p_true.copy(), before.decided.copy()
+    p_true[rows], decided[rows] = after.p_true, after.decided
+    proba = before.proba
+    if proba is not None:
+        proba = proba.copy()
+        proba[rows] = after.proba
+    return Outcome(p_true, decided, before.n_classes, proba)

@@ -142,7 +142,16 @@ class Fitter:
             p_true = np.ascontiguousarray(probs[:, np.arange(len(rows)), labels])
         weights = library.weights_of(rows)
         one = self.settings
-        return FitRows(labels, p_true, probs, weights, one.metric, one.greedy_steps, one.l2)
+        return FitRows(
+            labels,
+            p_true,
+            probs,
+            weights,
+            one.metric,
+            one.greedy_steps,
+            one.l2,
+            one.memory_bytes,
+        )
 
     def predict(
         self,
@@ -266,7 +275,9 @@ def _groups(
         total = np.zeros((len(rows.labels), n_classes))
         for proba in rows.probs:
             total += proba
-        groups = confused_groups(rows.labels, total.argmax(axis=1), n_classes)
+        groups = confused_groups(
+            rows.labels, total.argmax(axis=1), n_classes, row_weights=rows.row_weights
+        )
     return tuple(
         (classes, fit_group(rows.probs, rows.labels, classes, rows.row_weights))
         for classes in groups

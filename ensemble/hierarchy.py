@@ -31,16 +31,18 @@ def fit_group(
 ) -> NDArray[np.float64]:
     """Weights (M,) of least log loss among `classes` (G,), fitted on the rows with such labels.
 
-    `probs`: (M, R, C), `labels`: (R,). Equal weights where fewer than 20 rows have such a label.
+    `probs`: (M, R, C), `labels`: (R,). Equal weights where fewer than 20 rows of row weight above 0
+    have such a label.
     """
-    rows = np.flatnonzero(np.isin(labels, classes))
+    inside = np.isin(labels, classes)
+    rows = np.flatnonzero(inside if row_weights is None else inside & (row_weights > 0))
     if len(rows) < MIN_ROWS:
         return np.full(len(probs), 1.0 / len(probs))
     where = np.searchsorted(np.sort(classes), labels[rows])
     p_true = np.empty((len(probs), len(rows)))
     for member, proba in enumerate(probs):
-        inside = _within(proba[rows][:, np.sort(classes)])
-        p_true[member] = inside[np.arange(len(rows)), where]
+        shares = _within(proba[rows][:, np.sort(classes)])
+        p_true[member] = shares[np.arange(len(rows)), where]
     weights, _ = fit_convex(p_true, row_weights=None if row_weights is None else row_weights[rows])
     return weights
 
@@ -65,15 +67,19 @@ def divide_anew(
 
 
 def confused_groups(
-    labels: np.ndarray, decided: np.ndarray, n_classes: int, *, mutual: float = MUTUAL
+    labels: np.ndarray,
+    decided: np.ndarray,
+    n_classes: int,
+    *,
+    mutual: float = MUTUAL,
+    row_weights: np.ndarray | None = None,
 ) -> tuple[tuple[int, ...], ...]:
-    """Classes joined by pairs of which on average at least `mutual` of the rows go to the other
-    one; each group ascending. `labels`, `decided`: (R,) class indices."""
-    counts = coo_array(
-        (np.ones(len(labels)), (labels, decided)), shape=(n_classes, n_classes)
-    ).tocsr()
-    rows = np.maximum(np.bincount(labels, minlength=n_classes), 1)
-    shares = counts.multiply(1.0 / rows[:, None]).tocsr()
+    """Classes joined by pairs of which on average at least `mutual` of the rows (of their weight)
+    go to the other one; each group ascending. `labels`, `decided`: (R,) class indices."""
+    weights = np.ones(len(labels)) if row_weights is None else row_weights
+    counts = coo_array((weights, (labels, decided)), shape=(n_classes, n_classes)).tocsr()
+    rows = np.bincount(labels, weights=weights, minlength=n_classes)
+    shares = counts.multiply(1.0 / np.where(rows > 0, rows, 1.0)[:, None]).tocsr()
     both = ((shares + shares.T) * 0.5).tocoo()
     joined = (both.data >= mutual) & (both.row != both.col)
     graph = coo_array(

@@ -25,7 +25,7 @@ class Library:
     p_true       (M, N) float32, each member's probability of the row's true class
     probs        (M, N, C) float32, or None where only the true class's was read
     groups       (N,) object, rows that belong together; None: every row for itself
-    row_weights  (N,) float64, None: all equal
+    row_weights  (N,) float64, None: all equal; above 0 in at least two folds
     """
 
     names: tuple[str, ...]
@@ -54,6 +54,7 @@ class Library:
             raise BlendError(f"expected {self.n_rows} groups, got {self.groups.shape}")
         if self.row_weights is not None:
             _check_row_weights(self.row_weights, self.n_rows)
+            _check_weighted_folds(self.weighted_folds, self.fold_names)
 
     @property
     def n_rows(self) -> int:
@@ -75,6 +76,13 @@ class Library:
     def fold_names(self) -> tuple[int, ...]:
         """The folds, ascending."""
         return tuple(int(fold) for fold in np.unique(self.folds))
+
+    @cached_property
+    def weighted_folds(self) -> frozenset[int]:
+        """The folds with a row of weight above 0: others teach nothing."""
+        if self.row_weights is None:
+            return frozenset(self.fold_names)
+        return frozenset(np.unique(self.folds[self.row_weights > 0]).tolist())
 
 
 def read_library(
@@ -181,3 +189,12 @@ def _check_row_weights(row_weights: np.ndarray, n_rows: int) -> None:
         raise BlendError(f"expected {n_rows} row weights, got {row_weights.shape}")
     if not (np.all(np.isfinite(row_weights)) and row_weights.min() >= 0 and row_weights.sum() > 0):
         raise BlendError("expected finite row weights of at least 0, not all of them 0")
+
+
+def _check_weighted_folds(weighted: frozenset[int], folds: Sequence[int]) -> None:
+    if len(weighted) < 2:
+        raise BlendError(
+            f"expected row weights above 0 in at least two of the folds {list(folds)}, got them "
+            f"in fold {', '.join(map(str, weighted))} alone: a nested score holds one out and "
+            "learns from another; give weights to rows of other folds, or leave them out"
+        )

@@ -20,6 +20,7 @@ from ensemble.errors import BlendError
 from ensemble.greedy import greedy_from_true_class, greedy_weights
 from ensemble.metrics import Metric
 from ensemble.rank_mean import fit_rank_grid
+from ensemble.scratch import MEMORY_BYTES, empty_array
 from ensemble.single import best_single
 from ensemble.stacking import fit_stacking, stacking_shares
 from ensemble.swap import swap_from_true_class, swap_weights
@@ -36,6 +37,7 @@ class FitRows:
     probs        (M, R, C) float32, or M arrays (R, C), after the members' temperatures; None
                  where not needed
     row_weights  (R,) float64 or None
+    memory_bytes  of one array, before a file takes its place
     """
 
     labels: NDArray[np.int32]
@@ -45,6 +47,7 @@ class FitRows:
     metric: Metric
     greedy_steps: int = 25
     l2: float = 0.0
+    memory_bytes: int = MEMORY_BYTES
 
     @property
     def n_members(self) -> int:
@@ -68,7 +71,13 @@ class FitRows:
                 "this method needs the probabilities of all classes, and only those of the true "
                 f"class were read: choose one of {', '.join(TRUE_CLASS_METHODS)} with log_loss"
             )
-        return self.probs if isinstance(self.probs, np.ndarray) else np.stack(self.probs)
+        if isinstance(self.probs, np.ndarray):
+            return self.probs
+        shape = (len(self.probs), *self.probs[0].shape)
+        out = empty_array(shape, np.float32, memory_bytes=self.memory_bytes)
+        for proba, row in zip(self.probs, out, strict=True):
+            row[:] = proba
+        return out
 
 
 @dataclass(frozen=True)

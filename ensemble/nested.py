@@ -2,25 +2,27 @@
 temperatures, weights, calibration, second blends, trust in rules and choice of method all inside.
 
 For the choice, each other fold is in turn predicted by what was fitted without both: the fits of
-two held-out folds serve both of them.
+two held-out folds serve both of them. More than ten folds are merged into ten parts for that, so
+that the fits grow with the folds and not with their square; the fold itself stays outside of all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ensemble.blend_value import RULES
 from ensemble.choice import Choice, choose
 from ensemble.fitting import NO_FOLDS, SINGLE, Fitter, joined, outcome_of
 from ensemble.library import Library
 from ensemble.outcome import Outcome
 from ensemble.rules import Rules, fit_trust
 
-RULES = "rules"
+MAX_PARTS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,13 +50,25 @@ class Nested:
         return last({name: each for name, each in self.stages.items() if name != RULES})
 
 
-def held_out_sets(folds: Sequence[int], *, choosing: bool) -> list[frozenset[int]]:
-    """Every set of folds that a nested score holds out: none, each, and each two where there is
-    something to choose and a third fold to learn from."""
+def held_out_sets(
+    folds: Sequence[int], *, choosing: bool, weighted: Collection[int] | None = None
+) -> list[frozenset[int]]:
+    """Every set of folds that a nested score holds out: none, each, and where there is something
+    to choose each two (of at most ten parts of the folds, and each part) that leave one to learn
+    from. `weighted`: the folds with any row weight, None for all."""
     sets = [NO_FOLDS, *(frozenset({fold}) for fold in folds)]
-    if choosing and len(folds) > 2:
-        sets += [frozenset(pair) for pair in combinations(folds, 2)]
-    return sets
+    if choosing:
+        parts = parts_of(folds)
+        unions = [*parts, *(a | b for a, b in combinations(parts, 2))]
+        teaching = frozenset(folds if weighted is None else weighted)
+        sets += [out for out in unions if teaching - out]
+    return list(dict.fromkeys(sets))
+
+
+def parts_of(folds: Sequence[int]) -> list[frozenset[int]]:
+    """Each fold, or at most ten runs of them, as even as they can be."""
+    runs = np.array_split(np.array(folds), min(len(folds), MAX_PARTS))
+    return [frozenset(run.tolist()) for run in runs]
 
 
 def nested(fitter: Fitter, rules: Rules | None = None, *, seed: int = 0) -> Nested:
@@ -99,7 +113,10 @@ class _Run:
         self._library: Library = fitter.library
         self._methods = fitter.settings.methods
         self._metric = fitter.settings.metric
-        self._of_pair: dict[frozenset[int], _Inner] = {}
+        self._parts = parts_of(self.folds)
+        # By two parts: the rows of the first, predicted without either, until its turn comes.
+        self._waiting: dict[tuple[frozenset[int], frozenset[int]], _Inner] = {}
+        self._outside: tuple[frozenset[int], _Inner] | None = None
 
     def part(self, number: int, fold: int) -> _Part:
         self._fitter.say(f"nested score: fold {number} of {len(self.folds)} held out")
@@ -122,20 +139,39 @@ class _Run:
         return frozenset() if enough else frozenset(self._fitter.ways)
 
     def _inner(self, fold: int) -> _Inner:
-        """All rows outside `fold`, each predicted by a fit that saw neither its fold nor `fold`;
-        with two folds nothing is left to learn from, and the fit's own rows have to do."""
-        others = [other for other in self.folds if other != fold]
-        if len(others) == 1:
+        """The rows outside `fold`, each predicted by a fit that saw neither its fold nor `fold`;
+        with two folds nothing is left to learn from, and the fit's own rows have to do. Folds
+        without row weight are left out: they count for nothing."""
+        own = next(part for part in self._parts if fold in part)
+        others = [p for p in self._parts if p != own and p & self._library.weighted_folds]
+        if len(others) < 2:
             out = frozenset({fold})
             return self._predicted(out, self._fitter.rows_outside(out))
-        pairs = [(other, self._pair(frozenset({fold, other}))) for other in others]
-        folds = self._library.folds
-        return _Inner.of([pair.take(folds[pair.rows] == other) for other, pair in pairs])
+        if self._outside is None or self._outside[0] != own:  # the folds of a part come together
+            self._outside = None  # before the next one takes as much
+            self._outside = own, self._around(own, others)
+        inner = self._outside[1]
+        return inner if len(own) == 1 else inner.take(self._library.folds[inner.rows] != fold)
 
-    def _pair(self, out: frozenset[int]) -> _Inner:
-        if out not in self._of_pair:
-            self._of_pair[out] = self._predicted(out, self._fitter.rows_in(out))
-        return self._of_pair[out]
+    def _around(self, own: frozenset[int], others: Sequence[frozenset[int]]) -> _Inner:
+        """The rows of each of the `others`, predicted without it and without `own`; of several
+        folds in `own` their rows too, predicted without them all."""
+        found = [self._half(other, own) for other in others]
+        if len(own) > 1:
+            found.append(self._predicted(own, self._fitter.rows_in(own)))
+        return _Inner.of(found)
+
+    def _half(self, part: frozenset[int], without: frozenset[int]) -> _Inner:
+        """The rows of `part` predicted without both. Those of `without` wait for their turn, and
+        nothing is kept that was used: with whole probabilities these are many times the library."""
+        waiting = self._waiting.pop((part, without), None)
+        if waiting is not None:
+            return waiting
+        both = self._predicted(part | without, self._fitter.rows_in(part | without))
+        in_part = np.isin(self._library.folds[both.rows], sorted(part))
+        if without & self._library.weighted_folds:
+            self._waiting[without, part] = both.take(~in_part)
+        return both.take(in_part)
 
     def _predicted(self, out: frozenset[int], rows: NDArray[np.intp]) -> _Inner:
         rules = self._rules

@@ -16,7 +16,7 @@ from ensemble.analysis.decisions import model_rows
 from ensemble.analysis.inputs import BLEND as BLEND_NAME
 from ensemble.analysis.reliability_table import reliability_columns
 from ensemble.analysis.tables import BEFORE_CALIBRATION, FOLDER, as_table, write_analysis
-from ensemble.blend import BlendSettings, Fitted, Progress, fit_library, write_blend
+from ensemble.blend import Blend, BlendSettings, Fitted, Progress, fit_library, write_blend
 from ensemble.errors import BlendError
 from ensemble.files import Location
 from ensemble.library import Library, read_library
@@ -24,7 +24,7 @@ from ensemble.methods import TRUE_CLASS_METHODS, by_simplicity
 from ensemble.metrics import get_metric
 from ensemble.predictions import Predictions
 from ensemble.rules import Rules
-from ensemble.store import OofStore, StoreMetadata, write_predictions
+from ensemble.store import OofStore, StoreMetadata, read_predictions, write_predictions
 from ensemble.true_class import read_true_class
 
 FOLDS_FILE = "folds.parquet"
@@ -102,9 +102,13 @@ def blend_run(
 
 
 def write_fitted(folder: Location, fitted: Fitted) -> None:
-    """`blend.json` and, where whole probabilities are known, `blend_oof.parquet`."""
+    """`blend.json` and, where whole probabilities are known, `blend_oof.parquet`. Where they are
+    not, those of an earlier blend and its analysis go away: they would be taken for this one's."""
     predictions = fitted.nested_predictions()
-    if predictions is not None:
+    if predictions is None:
+        (folder / BLEND_OOF_FILE).delete()
+        (folder / FOLDER).delete()
+    else:
         blend = fitted.blend
         metrics = dict(blend.metrics["blend"])
         metadata = StoreMetadata(
@@ -113,6 +117,18 @@ def write_fitted(folder: Location, fitted: Fitted) -> None:
         write_predictions(folder / BLEND_OOF_FILE, predictions, metadata)
         write_analysis(folder / FOLDER, {BEFORE_CALIBRATION: _before_calibration(fitted)})
     write_blend(folder / BLEND_FILE, fitted.blend)
+
+
+def read_nested(folder: Location, blend: Blend) -> Predictions | None:
+    """The nested predictions of `blend`, which `folder` holds beside it; None where there are none
+    or another blend's, as after a kill between writing the two files. Raises BlendError naming a
+    file that is damaged."""
+    try:
+        predictions, about = read_predictions(folder / BLEND_OOF_FILE)
+    except FileNotFoundError:
+        return None
+    scored = dict(about.metrics) == dict(blend.metrics.get("blend", {}))
+    return predictions if scored and about.classes == blend.classes else None
 
 
 def _before_calibration(fitted: Fitted) -> pa.Table:

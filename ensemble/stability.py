@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble.blend_value import Stability
-from ensemble.bootstrap import resample_counts
+from ensemble.bootstrap import UndefinedError, resample_counts
+from ensemble.errors import BlendError
 from ensemble.fitting import NO_FOLDS, Fitter
 from ensemble.methods import METHODS
 
@@ -56,5 +57,10 @@ def _bootstrap(fitter: Fitter, method: str, refits: int, seed: int) -> NDArray[n
         fitter.say(f"stability of the weights: refit {refit + 1} of {refits}")
         drawn = counts * given
         resampled = rows.weighted(drawn if drawn.any() else given)  # all rows without weight
-        weights[refit] = METHODS[method].fit(resampled).weights
+        try:
+            weights[refit] = METHODS[method].fit(resampled).weights
+        except BlendError as error:  # a scorer of scikit-learn may lack a class
+            raise UndefinedError(
+                rows.metric.name, "set refits to 0 for no stability of the weights"
+            ) from error
     return weights

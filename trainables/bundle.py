@@ -15,6 +15,7 @@ Nothing in a bundle is executed or unpickled when it is loaded.
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ import timm
 from torch import nn
 
 from ensemble.blend_value import Blend, read_blend
+from ensemble.errors import BlendError
 from ensemble.files import Location
 from ensemble.store import OofStore
 from search_spaces.config import Configuration
@@ -63,7 +65,9 @@ class BundleMember:
 
 @dataclass(frozen=True)
 class Bundle:
-    """`ensemble.json` as a value."""
+    """`ensemble.json` as a value. `blend` and its scores are those before rules, which a bundle
+    does not apply: they name images of the run by their ids. `provenance["notes"]` says what a
+    person should know of it."""
 
     classes: tuple[str, ...]
     label_values: tuple[str, ...]
@@ -111,8 +115,11 @@ def bundle_files(run: str) -> tuple[Bundle, tuple[BundleFile, ...]]:
     paths = RunPaths(Location.of(run))
     record, raw = read_record(paths)
     if not paths.blend.exists():
-        raise DataError(f"{paths.blend}: not there yet; run `foldblend blend {run}` first")
-    blend = read_blend(paths.blend)
+        raise DataError(
+            f"{paths.blend}: not there yet; run `foldblend blend {shlex.quote(run)}` first"
+        )
+    fitted = read_blend(paths.blend)
+    blend = _without_rules(fitted, run)
     members, files = [], []
     for one in blend.used_members:
         member, of_member = _member_files(paths, record, one.config_id)
@@ -124,7 +131,7 @@ def bundle_files(run: str) -> tuple[Bundle, tuple[BundleFile, ...]]:
         members=tuple(members),
         blend=blend,
         submission=record.submission,
-        provenance=_provenance(paths, record, raw),
+        provenance=_provenance(paths, record, raw) | {"notes": _notes(paths, record, fitted)},
     )
     text = json.dumps(_to_dict(bundle), indent=2, ensure_ascii=False) + "\n"
     return bundle, (*files, BundleFile(BUNDLE_FILE, text.encode("utf-8")))
@@ -195,6 +202,32 @@ def _member_files(
         image_size=image_size,
     )
     return member, files
+
+
+def _without_rules(blend: Blend, run: str) -> Blend:
+    try:
+        return blend.without_rules()
+    except BlendError as error:
+        raise DataError(
+            f"{run}: {error} (`foldblend blend {shlex.quote(run)} --rules …`)"
+        ) from error
+
+
+def _notes(paths: RunPaths, record: RunRecord, blend: Blend) -> list[str]:
+    notes = []
+    if blend.rules:
+        notes.append(
+            f"the rules of {blend.rules.source} are not part of a bundle: its scores are those "
+            f"before them (nested {blend.metric} {blend.without_rules().score.value:.4f})"
+        )
+    complete = OofStore(paths.root).complete_members(record.config.folds.k)
+    since = sorted(set(complete) - {member.config_id for member in blend.members})
+    if since:
+        notes.append(
+            f"complete members that the blend has not seen: {len(since)} (first {since[0]}); "
+            "`foldblend blend` and another export take them in"
+        )
+    return notes
 
 
 def _provenance(paths: RunPaths, record: RunRecord, raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -64,7 +64,8 @@ def predict_images(
     device: torch.device | None = None,
     progress: Progress | None = None,
 ) -> np.ndarray:
-    """(N, C) float64 probabilities of the blend, in full float32 arithmetic on any device.
+    """(N, C) float64 probabilities of the blend (before rules, which are not part of a bundle), in
+    full float32 arithmetic on any device.
 
     `ids`: the images' names, which fix the random views of members that have such; file names
     where not given.

@@ -14,15 +14,18 @@ from rich.console import Console
 from ensemble.analysis.inputs import Progress
 from ensemble.analysis.tables import FOLDER, analyse, write_analysis
 from ensemble.blend import Blend, Fitted, fit_library
+from ensemble.class_order import depends_on_order
 from ensemble.files import Location
 from ensemble.library import read_library
 from ensemble.metrics import get_metric
 from ensemble.predictions import Predictions
 from ensemble.rules import Rules, read_rules
 from ensemble.run import write_fitted
+from ensemble.sources.columns import are_whole_numbers, shown
 from ensemble.sources.gather import Gathered, GatherOptions, gather
 from search_spaces.config import BlendConfig
 from search_spaces.validation import validate
+from trainables.run_data import read_record
 from trainables.submission import SubmissionFormat, write_submission
 from tuner.analysis import analysed
 from tuner.errors import UserError
@@ -31,6 +34,7 @@ from tuner.progress import saying
 from tuner.race import PROBE_FOLD
 from tuner.replayed import StoredRun, read_run
 from tuner.run_directory import RunDirectory
+from tuner.standings import is_optimistic
 
 NO_PROBE_FOLD = -1  # nothing was selected on a fold of OOF files from elsewhere
 
@@ -58,11 +62,12 @@ class BlendRequest:
 @dataclass(frozen=True, eq=False)
 class Blended:
     """What came of members from anywhere. `notes`: what was left out or assumed; `written`: the
-    files, each with what it is."""
+    files, each with what it is; `optimistic`: members whose own scores flatter."""
 
     blend: Blend
     notes: tuple[str, ...]
     written: tuple[tuple[str, str], ...]
+    optimistic: tuple[str, ...] = ()
 
 
 def blend_run_request(
@@ -94,11 +99,11 @@ def blend_gathered(request: BlendRequest, console: Console) -> Blended:
     """Blend members from run directories and files of other programs, and write `blend.json`, the
     nested predictions and the analysis into the request's folder."""
     config = _config(request, BlendConfig())
-    settings = blend_settings(config, seed=0, probe_fold=_probe_fold(request))
     folder = Location.of(request.folder)
     with saying(console) as say:
         say("reading members")
         found = gather(request.sources, request.gather)
+        settings = blend_settings(config, seed=0, probe_fold=_probe_fold(found))
         rules = _rules(request, found.classes)
         library = read_library(
             found.names,
@@ -118,7 +123,17 @@ def blend_gathered(request: BlendRequest, console: Console) -> Blended:
     if request.submission:
         _write_test(request, fitted.blend, found, rules)
         written.append((str(request.submission), "predictions for the test rows"))
-    return Blended(fitted.blend, found.notes, tuple(written))
+    return Blended(
+        fitted.blend,
+        (
+            *found.notes,
+            *_run_notes(found),
+            *_probe_notes(found),
+            *_order_notes(found, config.metric),
+        ),
+        tuple(written),
+        tuple(name for name in found.names if is_optimistic(found.configurations.get(name, {}))),
+    )
 
 
 def _analysis(fitted: Fitted, found: Gathered, say: Progress) -> Mapping[str, pa.Table]:
@@ -135,10 +150,44 @@ def _config(request: BlendRequest, base: BlendConfig) -> BlendConfig:
     return validate(BlendConfig, base.model_dump() | dict(request.changes), "blend")
 
 
-def _probe_fold(request: BlendRequest) -> int:
+def _probe_fold(found: Gathered) -> int:
     """Members of runs were selected on the probe fold of the run whose folds are used."""
-    of_a_run = request.gather.labels is None and _is_run(request.sources[0])
+    of_a_run = found.folds_of is not None and _is_run(found.folds_of)
     return PROBE_FOLD if of_a_run else NO_PROBE_FOLD
+
+
+def _probe_notes(found: Gathered) -> list[str]:
+    """A note for each run of which rows of the probe fold stay in the score without it."""
+    folds = next(iter(found.members.values())).folds
+    kept = folds != _probe_fold(found)
+    notes = []
+    for run, own in found.run_folds.items():
+        rows = int(np.count_nonzero(kept & (own == PROBE_FOLD)))
+        if rows and _is_run(run):
+            notes.append(
+                f"{run}: its configurations were selected on its fold {PROBE_FOLD}, and {rows} of "
+                "those rows are scored as any other: the scores flatter by what that selection won"
+            )
+    return notes
+
+
+def _run_notes(found: Gathered) -> list[str]:
+    """What the runs note of their own scores."""
+    runs = [run for run in found.run_folds if _is_run(run)]
+    raws = {run: read_record(RunDirectory.of(run))[1] for run in runs}
+    return [f"{run}: {note}" for run, raw in raws.items() for note in raw.get("notes", ())]
+
+
+def _order_notes(found: Gathered, metric: str) -> list[str]:
+    classes = found.classes
+    if not depends_on_order(get_metric(metric), len(classes)):
+        return []
+    if are_whole_numbers(classes):
+        return [f"{metric} depends on the order of the classes, here by size: {shown(classes)}"]
+    return [
+        f"{metric} depends on the order of the classes, here {shown(classes)}: a first file with "
+        "columns named in another order changes it"
+    ]
 
 
 def _is_run(source: str) -> bool:

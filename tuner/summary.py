@@ -93,6 +93,7 @@ def print_gathered(console: Console, blended: Blended, *, explain: bool = False)
     console.print(members_view(blend, explain=explain))
     _section(console, f"the ensemble of {len(blend.members)} members")
     console.print(blend_view(blend))
+    _print_optimistic(console, len(blended.optimistic), len(blend.members))
     _section(console, "where everything lies")
     _print_written(console, blended.written)
 
@@ -109,6 +110,8 @@ def print_bundle(console: Console, bundle: Bundle, output: Path) -> None:
         f"{bundle.size_bytes(output) / 1e6:.1f} MB -> {escape(str(output))}",
         highlight=False,
     )
+    for note in bundle.provenance.get("notes", ()):
+        console.print(f"[yellow]* {escape(note)}[/yellow]", highlight=False, soft_wrap=True)
     _next(console, "predict", str(output), "IMAGES", "-o", "submission.csv")
 
 
@@ -135,15 +138,19 @@ def _print_ensemble(console: Console, stored: StoredRun, blend: Blend, title: st
         for one in blend.members
         if is_optimistic(stored.configurations.get(one.config_id, {}))
     ]
+    _print_optimistic(console, len(optimistic), len(blend.members))
+    for note in stored.raw.get("notes", ()):
+        console.print(f"[yellow]* {escape(note)}[/yellow]", highlight=False, soft_wrap=True)
+
+
+def _print_optimistic(console: Console, optimistic: int, members: int) -> None:
     if optimistic:
         console.print(
-            f"[yellow]* {len(optimistic)} of {len(blend.members)} members kept the epoch that was "
+            f"[yellow]* {optimistic} of {members} members kept the epoch that was "
             "best on their validation fold: these scores are optimistic[/yellow]",
             highlight=False,
             soft_wrap=True,
         )
-    for note in stored.raw.get("notes", ()):
-        console.print(f"[yellow]* {escape(note)}[/yellow]", highlight=False, soft_wrap=True)
 
 
 def _print_files(console: Console, stored: StoredRun) -> None:

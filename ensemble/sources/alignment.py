@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ensemble.errors import BlendError
 from ensemble.predictions import ROUNDING, SUM_TOLERANCE, UNKNOWN_LABEL, Predictions
-from ensemble.sources.label_table import LabelTable
+from ensemble.sources.columns import shown
+from ensemble.sources.label_table import MINUS_ONE, LabelTable
 from ensemble.sources.raw import RawPredictions
 
 EXAMPLES = 3  # how many names an error shows
@@ -69,6 +70,15 @@ def align_test(
     unknown = np.full(len(rows), UNKNOWN_LABEL)
     made = Predictions(wanted, unknown.astype(np.int32), unknown.astype(np.int16), values)
     return made, [*raw.notes, *([changed] if changed else [])]
+
+
+def unnamed_columns(files: Sequence[str], classes: tuple[str, ...]) -> list[str]:
+    """A note where the columns of `files`, which have no names, are taken for classes that have
+    some: nothing but their order says which is which."""
+    if not files or classes == tuple(map(str, range(len(classes)))):
+        return []
+    more = f" and of {len(files) - 1} more" if len(files) > 1 else ""
+    return [f"columns of {files[0]}{more} have no names: taken for {shown(classes)}, in order"]
 
 
 def class_indices(
@@ -129,6 +139,7 @@ def _zeros(missing: Sequence[str], unexpected: Sequence[str]) -> str:
 
 def _check_labels(own: LabelTable, reference: Reference) -> None:
     """What a file says itself about its rows must be what the labels say."""
+    own = own.settled(minus_one_is_class=MINUS_ONE in reference.classes)
     row_of = {name: row for row, name in enumerate(reference.ids)}
     rows = [
         (row, row_of[name])
@@ -169,8 +180,10 @@ def _probabilities(
             f"at least 0, got {values[row, column]:.6g} (the row sums to {sums[row]:.6g})"
             f"{_hint(values)}"
         )
+    rough = np.abs(sums - 1.0) > ROUNDING
     off = np.flatnonzero(np.abs(sums - 1.0) > SUM_TOLERANCE)
     if not len(off):
+        values[rough] /= sums[rough, None]
         return np.minimum(values, 1.0, out=values), ""
     if not normalise or sums.min() <= 0:
         row = off[0] if sums.min() > 0 else int(sums.argmin())
@@ -179,7 +192,7 @@ def _probabilities(
             f"{sums[row]:.6g} ({len(off)} rows are off by more than {SUM_TOLERANCE})"
             f"{_hint(values) or '; normalise rows to divide each by its sum'}"
         )
-    values[off] = (values[off] / sums[off, None]).astype(np.float32)
+    values[rough] /= sums[rough, None]
     return np.minimum(values, 1.0, out=values), (
         f"{raw.where}: {len(off)} rows did not sum to 1 (first id {ids[off[0]]!r}, sum "
         f"{sums[off[0]]:.6g}): divided by their sum"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
@@ -26,6 +27,9 @@ COMMON_NAMES: dict[Role, tuple[str, ...]] = {
 PREFIXES = ("proba_", "prob_", "p_", "pred_", "class_")
 # Numbers that programs write beside the probabilities, and that are none of them.
 BESIDE = frozenset({"index", "pred", "prediction", "predicted", "confidence", "p_true", "loss"})
+# What pandas calls the row numbers that it writes into a table.
+INDEX_NAMES = frozenset({"", "unnamed: 0", "level_0", "__index_level_0__"})
+WHOLE_NUMBER = re.compile(r"-?\d+", re.ASCII)
 SHOWN = 8  # how many column names an error shows
 
 
@@ -71,6 +75,26 @@ def role_columns(names: Sequence[str], options: GatherOptions) -> frozenset[str]
     return frozenset(name for name in found if name is not None)
 
 
+def index_columns(names: Sequence[str]) -> frozenset[str]:
+    """The columns that are row numbers by their names. `level_0` beside `level_1` is none: then
+    they are levels of something."""
+    lower = {name.lower() for name in names}
+    wanted = INDEX_NAMES - ({"level_0"} if "level_1" in lower else set())
+    return frozenset(name for name in names if name.lower() in wanted)
+
+
+def by_size(names: Iterable[str]) -> tuple[str, ...]:
+    """Sorted; whole numbers by size, so that class 10 follows 9 and not 1."""
+    found = list(names)
+    if are_whole_numbers(found):
+        return tuple(sorted(found, key=lambda name: (int(name), name)))
+    return tuple(sorted(found))
+
+
+def are_whole_numbers(names: Iterable[str]) -> bool:
+    return all(map(WHOLE_NUMBER.fullmatch, names))
+
+
 def class_columns(
     names: Sequence[str], numeric: Collection[str], label_names: Collection[str]
 ) -> ClassColumns:
@@ -79,7 +103,7 @@ def class_columns(
     numbers; `label_names`: the classes of the labels, where known. Raises BlendError, with the
     columns that are there, where none do.
     """
-    numbers = set(numeric)
+    numbers = set(numeric) - (index_columns(names) - set(label_names))
     candidates = [name for name in names if name in numbers]
     if label_names and set(label_names) <= set(candidates):
         return _named([(name, name) for name in candidates if _kept(name, label_names)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,17 @@ from numpy.typing import NDArray
 from ensemble.errors import BlendError
 from ensemble.files import Location
 from ensemble.predictions import Predictions
-from ensemble.sources.alignment import align_member
-from ensemble.sources.label_table import LabelTable, read_label_table
+from ensemble.sources.alignment import align_member, unnamed_columns
+from ensemble.sources.label_table import UNKNOWN, LabelTable, read_label_table
 from ensemble.sources.options import GatherOptions
 from ensemble.sources.raw import RawPredictions
-from ensemble.sources.reference import fold_differences, make_reference, row_weights
+from ensemble.sources.reference import (
+    fold_differences,
+    fold_source,
+    make_reference,
+    minus_one_is_class,
+    row_weights,
+)
 from ensemble.sources.source import Source, open_source
 from ensemble.sources.submissions import read_tests
 
@@ -33,6 +39,9 @@ class Gathered:
     row_weights  (N,) float64 or None
     tests        by member, one or one a fold, rows in one order; {} where there are none
     notes        what was left out or assumed, one line each
+    run_folds    by run directory, (N,) int64: its own fold of every row, -1 where it has none
+    folds_of     the run directory whose folds the members have, None where they are no run's
+    configurations  by member, of those from runs
     """
 
     names: tuple[str, ...]
@@ -42,6 +51,9 @@ class Gathered:
     row_weights: NDArray[np.float64] | None
     tests: Mapping[str, tuple[Predictions, ...]]
     notes: tuple[str, ...]
+    run_folds: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    folds_of: str | None = None
+    configurations: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +75,15 @@ def gather(sources: Sequence[str], options: GatherOptions | None = None) -> Gath
     opened = [open_source(Location.of(text), options) for text in sources]
     entries = _entries(opened)
     notes = [note for source in opened for note in source.notes]
-    labels, raws = _read(entries, opened, options)
+    given, raws = _read(entries, opened, options)
+    labels = given.settled(minus_one_is_class=minus_one_is_class(given, raws))
     reference, more = make_reference(labels, raws, options)
     notes += [*more, *fold_differences(reference, labels, raws)]
+    notes += unnamed_columns(
+        [r.where for r in raws.values() if r.classes is None], reference.classes
+    )
+    folds_of = _run_of_folds(given, raws, entries)
+    configurations = {name: raw.configuration for name, raw in raws.items() if raw.configuration}
     known = labels.known()
     weights = row_weights(known)
     members: dict[str, Predictions] = {}
@@ -83,7 +101,29 @@ def gather(sources: Sequence[str], options: GatherOptions | None = None) -> Gath
         row_weights=weights,
         tests=tests,
         notes=tuple(dict.fromkeys([*notes, *said])),
+        run_folds={str(s.where): _own_folds(s.labels, reference.ids) for s in opened if s.is_run},
+        folds_of=folds_of,
+        configurations=configurations,
     )
+
+
+def _run_of_folds(
+    labels: LabelTable, raws: Mapping[str, RawPredictions], entries: Sequence[_Entry]
+) -> str | None:
+    """The run directory that the folds are from."""
+    table = fold_source(labels, raws)
+    for entry in entries:
+        own = entry.source.labels, raws[entry.name].labels
+        if entry.source.is_run and table is not None and any(table is each for each in own):
+            return str(entry.source.where)
+    return None
+
+
+def _own_folds(table: LabelTable | None, ids: NDArray[np.object_]) -> NDArray[np.int64]:
+    if table is None or table.folds is None:
+        return np.full(len(ids), -1)
+    fold_of = dict(zip(table.ids, table.folds.tolist(), strict=True))
+    return np.array([fold_of.get(name, -1) for name in ids], np.int64)
 
 
 def _entries(opened: Sequence[Source]) -> list[_Entry]:
@@ -120,10 +160,10 @@ def _read(
         labels = read_label_table(Location.of(options.labels), options)
     raws: dict[str, RawPredictions] = {}
     for entry in sorted(entries, key=lambda entry: entry.source.is_array(entry.own_name)):
-        names = frozenset() if labels is None else frozenset(labels.labels) - {""}
+        names = frozenset() if labels is None else frozenset(labels.labels) - UNKNOWN
         raw = entry.source.read(entry.own_name, options, labels, names)
         raws[entry.name] = raw
-        if labels is None and raw.labels is not None and any(raw.labels.labels):
+        if labels is None and raw.labels is not None and set(raw.labels.labels) - UNKNOWN:
             labels = raw.labels
     if labels is None:
         raise BlendError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,8 @@ from ensemble.sources.tables import number_column, read_table, text_column
 from ensemble.store_format import CLASSES_KEY
 
 FOLDS_FILE = "folds.parquet"
+MINUS_ONE = "-1"  # says "unknown" in many tables, and is a class in some
+UNKNOWN = frozenset({"", MINUS_ONE})  # what no class is surely called
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +27,8 @@ class LabelTable:
     """N rows with an id each, in order.
 
     where     the file, for messages
-    labels    (N,) str, class name or number, "" where unknown
+    labels    (N,) str, class name or number, "" where unknown; "-1" where the table says so, which
+              the classes decide about (`settled`)
     folds     (N,) int64 or None
     groups    (N,) str, None where a row has none; or None
     weights   (N,) float64 or None
@@ -39,6 +42,12 @@ class LabelTable:
     groups: NDArray[np.object_] | None = None
     weights: NDArray[np.float64] | None = None
     classes: tuple[str, ...] | None = None
+
+    def settled(self, *, minus_one_is_class: bool) -> LabelTable:
+        """The same, with "-1" unknown unless it is a class."""
+        if minus_one_is_class or MINUS_ONE not in self.labels:
+            return self
+        return replace(self, labels=np.where(self.labels == MINUS_ONE, "", self.labels))
 
     def known(self) -> LabelTable:
         """Only the rows that have a label."""
@@ -110,9 +119,9 @@ def check_unique(ids: NDArray[np.object_]) -> None:
 
 
 def _named(labels: NDArray[np.object_], classes: tuple[str, ...] | None) -> NDArray[np.object_]:
-    """Our own files number the classes that they name."""
+    """Our own files number the classes that they name; no class is -1 there."""
     if classes is None:
-        return np.where(labels == "-1", "", labels)
+        return labels
     names = dict(enumerate(classes))
     return np.array([names.get(int(label), "") if label else "" for label in labels], dtype=object)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ class RawPredictions:
     labels   what the file itself says about its rows, or None
     exact    whether a row more than the labels have is an error (a run on other data) instead of
              a row to leave out
+    configuration  that a run's store has of the member
     """
 
     where: str
@@ -30,3 +32,4 @@ class RawPredictions:
     labels: LabelTable | None = None
     exact: bool = False
     notes: tuple[str, ...] = ()
+    configuration: Mapping[str, object] = field(default_factory=dict)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from ensemble.errors import BlendError
 from ensemble.sources.alignment import Reference, class_indices
-from ensemble.sources.columns import shown
-from ensemble.sources.label_table import LabelTable
+from ensemble.sources.columns import are_whole_numbers, by_size, shown
+from ensemble.sources.label_table import MINUS_ONE, LabelTable
 from ensemble.sources.new_folds import make_folds
 from ensemble.sources.options import GatherOptions
 from ensemble.sources.raw import RawPredictions
@@ -29,8 +29,7 @@ def make_reference(
     without = len(labels.ids) - len(known.ids)
     if without:
         notes.append(f"{labels.where}: {without} rows have no label: left out")
-    classes, note = _classes(known, raws)
-    notes += [note] if note else []
+    classes = _classes(known, raws)
     indices = class_indices(known.labels, classes, known.where, known.ids)
     if set(known.labels) - set(classes):
         notes.append(f"{labels.where}: labels are numbers, read as positions in {shown(classes)}")
@@ -62,7 +61,7 @@ def fold_differences(
     reference: Reference, labels: LabelTable, raws: Mapping[str, RawPredictions]
 ) -> list[str]:
     """A note for every file whose own folds are not those that scores are computed on."""
-    source = _fold_source(labels.known(), raws)
+    source = fold_source(labels.known(), raws)
     notes = []
     for raw in raws.values():
         own = raw.labels
@@ -100,29 +99,40 @@ def row_weights(labels: LabelTable) -> NDArray[np.float64] | None:
     return weights
 
 
-def _classes(known: LabelTable, raws: Mapping[str, RawPredictions]) -> tuple[tuple[str, ...], str]:
-    if known.classes is not None:
-        return known.classes, ""
-    named = next((raw.classes for raw in raws.values() if raw.classes is not None), None)
+def minus_one_is_class(labels: LabelTable, raws: Mapping[str, RawPredictions]) -> bool:
+    """Whether the label -1 is a class: a column is called so, or no column has a name and there are
+    as many columns as labels with it. It says that nothing is known otherwise."""
+    named = [set(raw.classes) for raw in raws.values() if raw.classes is not None]
+    if named or not raws:
+        return any(MINUS_ONE in classes for classes in named)
+    found = set(labels.labels) - {""}
+    return MINUS_ONE in found and next(iter(raws.values())).values.shape[1] == len(found)
+
+
+def _classes(known: LabelTable, raws: Mapping[str, RawPredictions]) -> tuple[str, ...]:
+    """In order; whole numbers by size, as labels that are names cannot lose their column by it."""
+    named = known.classes or next((r.classes for r in raws.values() if r.classes is not None), None)
     if named is not None:
-        return named, ""
+        by_name = set(known.labels) <= set(named)
+        return by_size(named) if by_name and are_whole_numbers(named) else named
     first = next(iter(raws.values()))
     width = first.values.shape[1]
     numbers = tuple(str(index) for index in range(width))
     found = set(known.labels)
     if found <= set(numbers):
-        return numbers, ""
-    ordered = tuple(sorted(found))
+        return numbers
+    ordered = by_size(found)
     if len(ordered) != width:
         raise BlendError(
             f"{first.where}: expected a column for each of the {len(ordered)} classes of "
             f"{known.where} ({shown(ordered, 3)}), got {width} numbered columns; name the columns "
             "by the classes"
         )
-    return ordered, f"columns of {first.where} have no names: taken for {shown(ordered)}, in order"
+    return ordered
 
 
-def _fold_source(known: LabelTable, raws: Mapping[str, RawPredictions]) -> LabelTable | None:
+def fold_source(known: LabelTable, raws: Mapping[str, RawPredictions]) -> LabelTable | None:
+    """The table whose folds are taken: the labels', or the first of a file that has some."""
     if known.folds is not None:
         return known
     own = (raw.labels for raw in raws.values() if raw.labels is not None)
@@ -135,7 +145,7 @@ def _folds(
     labels: NDArray[np.int32],
     options: GatherOptions,
 ) -> tuple[NDArray[np.int16], str]:
-    source = _fold_source(known, raws)
+    source = fold_source(known, raws)
     if source is None or source.folds is None:
         made = make_folds(labels, known.groups, folds=options.folds, seed=options.seed)
         kind = "stratified" if known.groups is None else "stratified and grouped"

@@ -44,7 +44,8 @@ def read_member(
     `folds.parquet` (a row of another fold was seen in training). `exact`: see RawPredictions."""
     store = OofStore(where)
     member = store.read_member(name)
-    classes = store.metadata(name).classes
+    about = store.metadata(name)
+    classes = about.classes
     if table.classes is not None and table.classes != classes:
         raise BlendError(f"{where / 'oof'}: {name} has other classes than {table.where}")
     _check_folds(where, name, member, table)
@@ -52,7 +53,15 @@ def read_member(
     stored = LabelTable(
         f"{where} {name}", member.ids, names[member.labels], member.folds.astype(np.int64)
     )
-    return RawPredictions(f"{where} {name}", member.ids, member.proba, classes, stored, exact=exact)
+    return RawPredictions(
+        f"{where} {name}",
+        member.ids,
+        member.proba,
+        classes,
+        stored,
+        exact=exact,
+        configuration=about.configuration,
+    )
 
 
 def read_tests(where: Location, name: str) -> list[RawPredictions]:

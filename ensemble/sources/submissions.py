@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from ensemble.errors import BlendError
 from ensemble.files import Location
 from ensemble.predictions import Predictions
-from ensemble.sources.alignment import align_test
+from ensemble.sources.alignment import align_test, unnamed_columns
 from ensemble.sources.columns import shown
 from ensemble.sources.folder import submission_files
 from ensemble.sources.options import GatherOptions
@@ -38,6 +38,7 @@ def read_tests(
     given = _given(tuple(members), options)
     tests: Tests = {}
     notes: list[str] = []
+    unnamed: list[str] = []
     ids, first = None, ""
     for name, (source, own_name) in members.items():
         raws = _raw_tests(given.get(name), source, own_name, classes, options)
@@ -48,8 +49,10 @@ def read_tests(
                 ids, first = aligned.ids, raw.where
             made.append(aligned)
             notes += said
+            unnamed += [raw.where] if raw.classes is None else []
         if made:
             tests[name] = tuple(made)
+    notes += unnamed_columns(unnamed, classes)
     without = [name for name in members if name not in tests]
     if tests and without:
         notes.append(f"no test predictions of {len(without)} members ({shown(without, 3)})")

@@ -11,8 +11,14 @@ from numpy.typing import NDArray
 
 from ensemble.errors import BlendError
 from ensemble.files import Location
-from ensemble.sources.columns import class_columns, need_column, role_columns, shown
-from ensemble.sources.label_table import LabelTable, check_unique, label_table
+from ensemble.sources.columns import (
+    class_columns,
+    index_columns,
+    need_column,
+    role_columns,
+    shown,
+)
+from ensemble.sources.label_table import UNKNOWN, LabelTable, check_unique, label_table
 from ensemble.sources.options import GatherOptions
 from ensemble.sources.raw import RawPredictions
 from ensemble.sources.tables import (
@@ -39,7 +45,7 @@ def read_table_file(
         if long is not None:
             return _read_long(str(where), table, *long)
         labels = label_table(str(where), table, options)
-        names = set(label_names) | set(labels.labels) - {""}
+        names = set(label_names) | set(labels.labels) - UNKNOWN
         values, classes = _probabilities(table, options, names)
     except BlendError as error:
         raise BlendError(f"{where}: {error}") from error
@@ -51,7 +57,8 @@ def read_ids(where: Location, options: GatherOptions) -> LabelTable:
     """The ids, and the labels if there are any, of the rows of an array beside `where`."""
     table = read_table(where, options)
     try:
-        names = table.column_names
+        index = index_columns(table.column_names)
+        names = [name for name in table.column_names if name not in index] or table.column_names
         if len(names) == 1 and options.id_column is None:
             ids = text_column(table, names[0])
             check_unique(ids)
@@ -70,7 +77,7 @@ def _probabilities(
     roles = role_columns(table.column_names, options)
     numeric = set(numeric_columns(table)) - roles
     others = [name for name in table.column_names if name not in roles]
-    if "p_true" in others and len(numeric) == 1:
+    if "p_true" in others and len(numeric - index_columns(others)) == 1:
         raise BlendError(
             "only the true class's probability (p_true) is stored, which cannot be matched class "
             f"by class: give a table with every class's, got the columns {shown(others)}"
@@ -120,7 +127,8 @@ def _long_columns(table: pa.Table, options: GatherOptions) -> tuple[str, str, st
     kind = next((lower[name] for name in CLASS_NAMES if name in lower), None)
     if value is None or kind is None or value not in numeric_columns(table):
         return None
-    beside = set(numeric_columns(table)) - {value} - role_columns(table.column_names, options)
+    known = role_columns(table.column_names, options) | index_columns(table.column_names) | {value}
+    beside = set(numeric_columns(table)) - known
     ids = text_column(table, need_column(table.column_names, "id", options))
     if beside or len(set(ids)) == len(ids):
         return None

@@ -91,6 +91,12 @@ def test_nor_with_row_weights_groups_and_vector_scaling(metric: str, folds: int)
     assert not sings(library, rules, "log_mean", "convex", metric=metric, **options)
 
 
+def test_nor_where_many_folds_are_merged_for_the_choice() -> None:
+    library = made_library(1, rows=96, folds=12)  # the first fold shares its part, the last not
+    rules = overrides(library, right=0.8)
+    assert not sings(library, rules, "equal", "convex", metric="log_loss")
+
+
 @METRICS
 def test_nor_with_any_method(metric: str) -> None:
     library = made_library(3, rows=48, weighted=True)

@@ -81,8 +81,8 @@ def points(fitted: Fitted) -> dict[str, float]:
     "method", ["equal", "convex", "greedy", "swap", "class_mean", "stacking", "rank_mean"]
 )
 def test_whole_row_weights_are_repeated_rows(metric: str, method: str) -> None:
-    library = made_library(8, rows=60)
-    times = np.random.default_rng(0).integers(0, 4, size=60)
+    library = made_library(8, rows=120)  # a group has its 20 rows either way
+    times = np.random.default_rng(0).integers(0, 4, size=120)
     weighted = replace(library, row_weights=times.astype(np.float64))
     settings = replace(QUICK, metric=metric, methods=(method,), groups=(("cat", "dog"),))
     a, b = (fit_library(each, settings) for each in (weighted, repeated(library, times)))
@@ -329,3 +329,39 @@ def test_two_folds_of_any_name_are_enough(metric: str) -> None:
     blend = fit_blend(members, CLASSES, replace(QUICK, metric=metric, bootstrap=5))
     assert blend.n_folds == 2
     assert blend.score.value > 0
+
+
+@pytest.mark.parametrize("folds", [3, 4, 12])
+@pytest.mark.parametrize("groups", [(), "auto", (("cat", "dog"),)])
+def test_folds_without_weight_teach_nothing_and_stop_nothing(folds: int, groups: object) -> None:
+    library = made_library(5, rows=240, folds=folds)
+    weighted = replace(library, row_weights=(library.folds < 2).astype(float))
+    settings = replace(QUICK, groups=groups, bootstrap=20, refits=2, explain=True)
+    blend = fit_library(weighted, settings).blend
+    rows = library.folds < 2
+    assert library.probs is not None
+    alone = replace(
+        library,
+        ids=library.ids[rows],
+        labels=library.labels[rows],
+        folds=library.folds[rows],
+        p_true=library.p_true[:, rows],
+        probs=library.probs[:, rows],
+    )
+    assert blend.score.value == pytest.approx(fit_library(alone, settings).blend.score.value)
+
+
+@pytest.mark.parametrize("factor", [1.0009, 0.9991])
+def test_a_factor_on_the_probabilities_is_no_gain_in_log_loss(factor: float) -> None:
+    made = made_members(rows=90)
+
+    def scaled(by: float) -> dict[str, Predictions]:
+        return {
+            name: Predictions(one.ids, one.labels, one.folds, (one.proba * 0.9 + 0.1 / 3) * by)
+            for name, one in made.items()
+        }
+
+    plain = replace(FAST, methods=("equal",))
+    a, b = (fit_blend(scaled(by), CLASSES, plain) for by in (1.0, factor))
+    assert b.score.value == pytest.approx(a.score.value, abs=1e-6)
+    assert b.nested.best_single.value == pytest.approx(a.nested.best_single.value, abs=1e-6)

@@ -295,3 +295,28 @@ def test_rules_that_were_never_judged_are_not_applied(blend: Blend) -> None:
     rules = overrides(made_library(rows=20), right=1.0)
     with pytest.raises(BlendError, match=r"fitted without rules.*fit it again with them"):
         blend.predict(unlabelled(), rules)
+
+
+def test_without_its_rules_a_blend_has_the_scores_before_them(tmp_path: Path) -> None:
+    library = made_library(3, rows=120)
+    settings = replace(QUICK, bootstrap=20)
+    plain = fit_library(library, settings).blend
+    ruled = fit_library(library, settings, rules=overrides(library, right=0.95)).blend
+    assert plain.without_rules() is plain
+    assert "before_rules" not in plain.to_dict()
+    assert ruled.score.value < plain.score.value
+    assert ruled.in_sample < plain.in_sample
+    write_blend(Location.of(tmp_path / "blend.json"), ruled)
+    back = read_blend(Location.of(tmp_path / "blend.json"))
+    assert back == ruled
+    # The rehearsals choose among methods before the rules: all else is as without them.
+    assert back.without_rules() == plain
+
+
+def test_a_blend_with_rules_of_an_earlier_version_does_not_know_the_scores_before_them() -> None:
+    library = made_library(3, rows=60)
+    data = fit_library(library, QUICK, rules=overrides(library, right=0.95)).blend.to_dict()
+    del data["before_rules"]
+    old = Blend.from_dict(json.loads(json.dumps(data)))
+    with pytest.raises(BlendError, match=r"before the rules of made\.csv.*fit the blend again"):
+        old.without_rules()

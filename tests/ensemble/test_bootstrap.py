@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ensemble.bootstrap import (
+    UndefinedError,
     bootstrap_interval,
     paired_difference,
     percentile_interval,
@@ -310,3 +311,12 @@ def test_nonsense_is_refused() -> None:
         bootstrap_interval(labels[1:], outcome, LOG_LOSS, seed=0, **SPREAD)
     with pytest.raises(ValueError, match=r"groups of shape \(20,\)"):
         next(resample_counts(labels, np.zeros(19), 1, 0))
+
+
+def test_a_metric_that_scikit_learn_refuses_on_a_resample_is_told_from_other_errors() -> None:
+    labels = np.arange(40) % 2
+    labels[7] = 2
+    proba = np.random.default_rng(0).dirichlet(np.ones(3), size=40)
+    with pytest.raises(UndefinedError, match="not defined on every resample of the rows") as caught:
+        resampled_metric(labels, [proba], get_metric("sklearn:roc_auc_ovr"), resamples=40, seed=0)
+    assert caught.value.metric == "sklearn:roc_auc_ovr"

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ensemble.choice import choose
-from ensemble.metrics import ACCURACY, LOG_LOSS, Metric
+from ensemble.errors import BlendError
+from ensemble.metrics import ACCURACY, LOG_LOSS, Metric, get_metric
 from ensemble.outcome import Outcome
 
 ROWS = 400
@@ -98,3 +99,17 @@ def test_where_all_lose_to_the_best_single_member_the_best_of_them_is_taken() ->
     found = choose(LABELS, {"equal": simple, "greedy": best}, LOG_LOSS, single=noisy(0.9, 0.01, 2))
     assert found.method == "greedy"
     assert found.no_gain == ("equal",)
+
+
+def test_a_metric_that_a_resample_cannot_have_says_how_to_do_without() -> None:
+    labels = np.arange(40) % 2
+    labels[7] = 2  # every third resample lacks it
+    rng = np.random.default_rng(0)
+    outcomes = {
+        name: Outcome.of(labels, rng.dirichlet(np.ones(3), size=40), keep_proba=True)
+        for name in ("equal", "greedy")
+    }
+    with pytest.raises(
+        BlendError, match=r"^sklearn:roc_auc_ovr: not defined on every resample.*name one method"
+    ):
+        choose(labels, outcomes, get_metric("sklearn:roc_auc_ovr"))

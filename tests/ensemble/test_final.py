@@ -116,3 +116,33 @@ def test_rules_of_no_labelled_row_earn_no_trust() -> None:
         final = final_of(fitter_of(library, "equal"), rules)
         assert final.rules is not None
         assert (final.rules.rows, final.rules.trust) == (0, trust)
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "accuracy", "brier"])
+def test_in_sample_the_blend_has_its_rules_and_the_methods_have_not(metric: str) -> None:
+    library = made_library(3, rows=120, weighted=True)
+    fitter = fitter_of(library, "equal", "convex", metric=metric)
+    rules = overrides(library, right=0.9)
+    plain, ruled = final_of(fitter), final_of(fitter, rules)
+    assert plain.blend_in_sample is plain.in_sample[plain.choice.method]
+    assert ruled.rules is not None
+    assert ruled.rules.trust > 0
+    every = np.arange(library.n_rows)
+    method = ruled.choice.method
+    stages = fitter.predict(NO_FOLDS, every, (method,), (method,))[method]
+    before = stages["calibration"].proba
+    assert before is not None
+    after = rules.apply(library.ids, before, ruled.rules.trust)
+    expected = fitter.settings.metric(library.labels, after, library.row_weights)
+    score = ruled.blend_in_sample.score(fitter.settings.metric, library.labels, library.row_weights)
+    assert score == pytest.approx(expected, abs=1e-6)
+    np.testing.assert_array_equal(ruled.in_sample[method].p_true, stages["calibration"].p_true)
+
+
+def test_rules_that_touch_no_labelled_row_change_nothing_in_sample() -> None:
+    library = made_library(3, rows=60)
+    made = overrides(library, right=1.0)
+    elsewhere = np.array([f"other {name}" for name in made.ids], dtype=object)
+    rules = Rules("x", elsewhere, made.targets, made.within, made.strength, fixed=False)
+    final = final_of(fitter_of(library, "equal"), rules)
+    assert final.blend_in_sample is final.in_sample["equal"]

@@ -94,7 +94,9 @@ def test_folds_in_which_no_group_was_found_still_have_the_stage(
     library = made_library(rows=120)
     with_fold = Counter(library.labels[library.folds != 0].tolist())
 
-    def only_without_fold_0(labels: np.ndarray, *_: object) -> tuple[tuple[int, ...], ...]:
+    def only_without_fold_0(
+        labels: np.ndarray, *_: object, **__: object
+    ) -> tuple[tuple[int, ...], ...]:
         return ((0, 1),) if Counter(labels.tolist()) == with_fold else ()
 
     monkeypatch.setattr(fitting, "confused_groups", only_without_fold_0)

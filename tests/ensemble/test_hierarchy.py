@@ -93,3 +93,24 @@ def test_names_become_indices() -> None:
 def test_groups_that_make_no_sense_are_refused(groups: list, message: str) -> None:
     with pytest.raises(BlendError, match=message):
         named_groups(groups, CLASSES)
+
+
+def test_rows_without_weight_are_not_counted_among_the_rows_of_a_group() -> None:
+    probs, labels, _ = member_probabilities(0, 3, 200, 4)
+    weights = np.where(np.isin(labels, (0, 1)), 0.0, 1.0)
+    np.testing.assert_array_equal(fit_group(probs, labels, (0, 1), weights), np.full(3, 1 / 3))
+    some = np.flatnonzero(np.isin(labels, (0, 1)))
+    weights[some[:40]] = 1.0
+    counted = weights > 0
+    expected = fit_group(probs[:, counted], labels[counted], (0, 1))
+    np.testing.assert_allclose(fit_group(probs, labels, (0, 1), weights), expected, atol=1e-6)
+
+
+def test_confusion_is_that_of_the_rows_weights() -> None:
+    labels = np.repeat(np.arange(3), 20)
+    decided = labels.copy()
+    decided[:4], decided[20:24] = 1, 0
+    weights = np.ones(60)
+    assert confused_groups(labels, decided, 3, row_weights=weights) == ((0, 1),)
+    weights[:4] = weights[20:24] = 0
+    assert confused_groups(labels, decided, 3, row_weights=weights) == ()

@@ -100,6 +100,8 @@ def test_metrics_that_sort_all_probabilities_again_take_fewer_resamples() -> Non
     for metric, expected in (("auc", SLOW_RESAMPLES), ("brier", 5000), ("macro_f1", 5000)):
         assert judge_of(library, metric, resamples=5000)._resamples == expected
     assert judge_of(library, "auc", resamples=7)._resamples == 7
+    for metric in ("sklearn:f1_macro", "sklearn:accuracy"):  # not a loop of our own
+        assert judge_of(library, metric, resamples=5000)._resamples == SLOW_RESAMPLES
 
 
 def test_a_metric_that_a_resample_cannot_have_is_refused_in_a_line() -> None:
@@ -113,3 +115,20 @@ def test_a_metric_that_a_resample_cannot_have_is_refused_in_a_line() -> None:
     judge = replace(judge_of(library), metric=picky)
     with pytest.raises(BlendError, match=r"picky: not defined on every resample.*bootstrap to 0"):
         judge.nested_scores(*two_outcomes(library), "c0")
+
+
+def test_so_is_one_that_scikit_learn_refuses_to_score_on_a_resample() -> None:
+    library = with_a_rare_class()
+    judge = judge_of(library, "sklearn:roc_auc_ovr", resamples=100)
+    with pytest.raises(
+        BlendError, match=r"^sklearn:roc_auc_ovr: not defined on every resample.*bootstrap to 0"
+    ):
+        judge.nested_scores(*two_outcomes(library), "c0")
+
+
+def with_a_rare_class() -> Library:
+    """One row of the last class, which every third resample lacks."""
+    library = made_library(rows=60)
+    labels = np.arange(60) % 2
+    labels[7] = 2
+    return replace(library, labels=labels.astype(np.int32))

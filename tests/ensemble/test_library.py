@@ -108,3 +108,13 @@ def test_nobody_one_fold_and_unknown_labels_are_refused() -> None:
     unknown = np.where(np.arange(120) == 7, -1, member.labels)
     with pytest.raises(BlendError, match=r"got 1 without .first id 'image 7.jpg'"):
         library_of({"c0": replace(member, labels=unknown)})
+
+
+def test_row_weights_must_reach_two_folds() -> None:
+    members = made_members()
+    folds = members["c0"].folds
+    with pytest.raises(BlendError, match=r"at least two of the folds \[0, 1, 2\], .*fold 1 alone"):
+        library_of(members, row_weights=(folds == 1).astype(float))
+    library = library_of(members, row_weights=(folds != 1).astype(float))
+    assert library.weighted_folds == {0, 2}
+    assert library_of(members).weighted_folds == {0, 1, 2}

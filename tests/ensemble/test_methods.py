@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -176,3 +177,17 @@ def test_unknown_names_are_refused_in_a_line(names: tuple[str, ...], message: st
     with pytest.raises(ValueError, match=message) as caught:
         by_simplicity(names)
     assert "\n" not in str(caught.value)
+
+
+def test_beyond_the_bound_a_library_without_a_member_lies_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    rows = rows_of()
+    assert rows.probs is not None
+    expected = np.delete(np.asarray(rows.probs), 1, axis=0)
+    small, large = replace(rows, memory_bytes=100).without(1).whole, rows.without(1).whole
+    assert isinstance(small, np.memmap)
+    assert not isinstance(large, np.memmap)
+    np.testing.assert_array_equal(small, expected)
+    np.testing.assert_array_equal(large, expected)

@@ -282,3 +282,10 @@ def test_a_metric_is_a_frozen_value_that_travels_between_processes() -> None:
         LOG_LOSS.name = "other"  # type: ignore[misc]
     for metric in ALL:
         assert pickle.loads(pickle.dumps(metric)) == metric
+
+
+def test_only_sums_and_loops_of_our_own_are_quick() -> None:
+    quick = ("log_loss", "accuracy", "macro_f1", "brier", "quadratic_kappa", "top_2_accuracy")
+    slow = ("auc", "ece", "sklearn:accuracy", "sklearn:f1_macro", "sklearn:roc_auc_ovr")
+    assert all(get_metric(name).is_quick for name in quick)
+    assert not any(get_metric(name).is_quick for name in slow)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from ensemble.fitting import NO_FOLDS, Fitter
 from ensemble.greedy import greedy_weights
 from ensemble.library import Library
 from ensemble.metrics import LOG_LOSS, Metric, get_metric
-from ensemble.nested import held_out_sets, nested
+from ensemble.nested import MAX_PARTS, _Run, held_out_sets, nested, parts_of
 from ensemble.outcome import Outcome
 from ensemble.rules import Rules, fit_trust
 from ensemble.single import best_single
@@ -237,3 +238,53 @@ def test_held_out_sets_are_none_each_and_each_two_where_a_choice_can_use_them() 
     assert more[4:] == [frozenset({3, 1}), frozenset({3, 7}), frozenset({1, 7})]
     assert held_out_sets([0, 1], choosing=True) == [NO_FOLDS, FIRST, frozenset({1})]
     assert len(held_out_sets(range(5), choosing=True)) == 1 + 5 + 10
+
+
+def test_more_than_ten_folds_are_merged_into_ten_parts_for_the_choice() -> None:
+    assert parts_of([3, 1]) == [frozenset({3}), frozenset({1})]
+    parts = parts_of(range(23))
+    assert len(parts) == MAX_PARTS
+    assert sorted(len(part) for part in parts) == [2] * 7 + [3] * 3
+    assert sorted(fold for part in parts for fold in part) == list(range(23))
+    assert len(held_out_sets(range(100), choosing=True)) == 1 + 100 + 10 + 45
+    assert len(held_out_sets(range(10), choosing=True)) == 1 + 10 + 45
+
+
+def test_a_merged_choice_sees_every_other_row_once_and_never_the_fold() -> None:
+    library = made_library(rows=120, folds=12)
+    plain = fitter_of(library, "equal", "convex")
+    fitter = Recording(library, plain.settings, plain.held_out)
+    run = _Run(fitter, None, 0)
+    for fold in library.fold_names:
+        inner = run._inner(fold)
+        assert sorted(inner.rows) == np.flatnonzero(library.folds != fold).tolist()
+        without = [(out, rows) for out, rows in fitter.asked if fold in out]
+        for row in (0, 40, -1):
+            outs = [out for out, rows in without if int(inner.rows[row]) in rows]
+            out = min(outs, key=len)  # a row of the fold's own part: by the fits without that part
+            found = plain.predict(out, inner.rows[[row]], ("convex",))["convex"]["calibration"]
+            assert inner.outcomes["convex"].p_true[row] == pytest.approx(found.p_true[0])
+    outs = [out for out, _ in fitter.asked]
+    assert len(outs) == len(set(outs)) == 45 + 2  # each two parts once, and the parts of two folds
+
+
+def test_pairs_of_folds_are_dropped_as_soon_as_both_have_used_them() -> None:
+    library = made_library(rows=60, folds=5)
+    run = _Run(fitter_of(library, "equal", "convex", metric="brier"), None, 0)
+    waiting = []
+    for number, fold in enumerate(library.fold_names):
+        run.part(number, fold)
+        waiting.append(len(run._waiting))
+    assert waiting == [4, 6, 6, 4, 0]
+
+
+def test_folds_without_weight_are_no_part_of_a_choice() -> None:
+    library = made_library(rows=60, folds=3)
+    weighted = replace(library, row_weights=(library.folds < 2).astype(float))
+    assert held_out_sets([0, 1, 2], choosing=True, weighted={0, 1}) == [
+        NO_FOLDS, FIRST, frozenset({1}), frozenset({2}), frozenset({0, 2}), frozenset({1, 2}),
+    ]  # fmt: skip
+    sets = held_out_sets([0, 1, 2], choosing=True, weighted=weighted.weighted_folds)
+    fitter = Recording(weighted, fitter_of(weighted, "equal", "convex").settings, sets)
+    nested(fitter)
+    assert frozenset({0, 1}) not in {out for out, _ in fitter.asked}

@@ -155,3 +155,30 @@ def test_parts_that_overlap_or_differ_in_classes_are_refused() -> None:
         concatenate([make(), three])
     with pytest.raises(BlendError, match="at least one part"):
         concatenate([])
+
+
+@pytest.mark.parametrize("factor", [1.0009, 0.9991])
+def test_rows_are_divided_by_a_sum_that_is_off_by_more_than_rounding(factor: float) -> None:
+    rng = np.random.default_rng(0)
+    proba = rng.dirichlet(np.ones(5), size=20).astype(np.float32)
+    scaled = (proba * factor).astype(np.float32)
+    kept = scaled.copy()
+    made = Predictions(*rows(20), scaled)
+    np.testing.assert_allclose(made.proba, proba, atol=1e-7)
+    np.testing.assert_array_equal(scaled, kept)  # the caller's own
+    again = Predictions(*rows(20), made.proba)
+    np.testing.assert_array_equal(again.proba, made.proba)
+
+
+def test_rounding_errors_stay_as_they_are_to_the_byte() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(50, 400)).astype(np.float32)
+    proba = np.exp(logits)
+    proba /= proba.sum(axis=1, keepdims=True)  # in float32, as a model does
+    assert proba.dtype == np.float32
+    assert Predictions(*rows(50), proba).proba.tobytes() == proba.tobytes()
+
+
+def rows(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ids = np.array([f"r{row}" for row in range(count)], dtype=object)
+    return ids, np.zeros(count, np.int32), np.zeros(count, np.int16)

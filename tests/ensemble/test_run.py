@@ -14,7 +14,7 @@ from ensemble.errors import BlendError
 from ensemble.files import Location
 from ensemble.metrics import LOG_LOSS
 from ensemble.predictions import Predictions
-from ensemble.run import blend_run, needs_only_true_class, read_fold_table
+from ensemble.run import blend_run, needs_only_true_class, read_fold_table, read_nested
 from ensemble.store import OofStore, read_predictions, write_predictions
 from tests.ensemble.made import made_members, metadata
 from tests.ensemble.made_library import made_library, overrides
@@ -87,6 +87,32 @@ def test_the_nested_predictions_are_written_as_a_member_of_the_store_would_be(
     assert {"id", "label", "fold", "p_true", "proba"} <= set(other.column_names)
 
 
+def test_a_blend_without_nested_predictions_takes_away_those_of_the_last_one(
+    run: Location,
+) -> None:
+    filled(run)
+    first = blend_run(run, SETTINGS, n_folds=3).blend
+    assert read_nested(run, first) is not None
+    assert (run / "analysis" / "reliability_before.parquet").exists()
+    second = blend_run(run, TRUE_CLASS, n_folds=3).blend
+    assert not (run / "blend_oof.parquet").exists()
+    assert not (run / "analysis").exists()
+    assert read_nested(run, second) is None
+
+
+def test_nested_predictions_of_another_blend_are_not_taken_for_its_own(run: Location) -> None:
+    filled(run)
+    first = blend_run(run, SETTINGS, n_folds=3).blend
+    left = (run / "blend.json").read_bytes()
+    second = blend_run(run, replace(SETTINGS, methods=("best_single",)), n_folds=3).blend
+    (run / "blend.json").write_bytes(left)  # as a kill between the two files leaves them
+    assert read_nested(run, read_blend(run / "blend.json")) is None
+    assert read_nested(run, first) is None
+    stored = read_nested(run, second)
+    assert stored is not None
+    assert LOG_LOSS(stored.labels, stored.proba) == pytest.approx(second.score.value, abs=1e-6)
+
+
 def test_reliability_before_calibration_is_kept_for_the_page(run: Location) -> None:
     filled(run)
     fitted = blend_run(run, SETTINGS, n_folds=3)
@@ -131,6 +157,18 @@ def test_log_loss_without_calibration_reads_only_the_true_class(
         assert (a.config_id, a.weight) == (b.config_id, pytest.approx(b.weight, abs=1e-6))
         assert a.without == pytest.approx(b.without, abs=1e-6)
     assert read_blend(run / "blend.json") == short.blend
+
+
+def test_a_factor_on_the_probabilities_is_not_stored_as_the_true_class_s(run: Location) -> None:
+    def score_of_scaled(by: float) -> float:
+        for name, one in filled(run).items():
+            proba = (one.proba * 0.9 + 0.1 / 3) * by
+            other = Predictions(one.ids, one.labels, one.folds, proba)
+            for fold in range(3):
+                store_fold(run, name, other, fold)
+        return blend_run(run, TRUE_CLASS, n_folds=3).blend.score.value
+
+    assert score_of_scaled(1.0009) == pytest.approx(score_of_scaled(1.0), abs=1e-6)
 
 
 @pytest.mark.parametrize(

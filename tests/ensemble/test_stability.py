@@ -7,10 +7,11 @@ import pytest
 
 from ensemble.bootstrap import resample_counts
 from ensemble.convex import fit_convex
+from ensemble.errors import BlendError
 from ensemble.fitting import NO_FOLDS
 from ensemble.methods import METHODS
 from ensemble.stability import stability_of, weight_stability
-from tests.ensemble.made_library import fitter_of, made_library
+from tests.ensemble.made_library import fitter_of, made_library, relabelled
 
 
 def test_percentiles_by_hand() -> None:
@@ -80,3 +81,15 @@ def test_every_refit_is_counted_and_shares_sum_to_one(method: str) -> None:
     assert all(each is not None and each.refits == 5 for each in found)
     assert sum(each.mean for each in found if each) == pytest.approx(1.0)
     assert all(each.low <= each.mean <= each.high or each.used < 1 for each in found if each)
+
+
+def test_a_metric_that_a_resample_cannot_have_says_to_leave_the_refits_out() -> None:
+    library = made_library(rows=60)
+    labels = np.arange(60) % 2
+    labels[7] = 2  # every third resample lacks it
+    rare = relabelled(library, labels)
+    fitter = fitter_of(rare, "greedy", metric="sklearn:roc_auc_ovr", greedy_steps=2)
+    with pytest.raises(
+        BlendError, match=r"^sklearn:roc_auc_ovr: not defined on every resample.*refits to 0"
+    ):
+        weight_stability(fitter, "greedy", refits=40, seed=0)

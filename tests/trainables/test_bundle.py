@@ -14,8 +14,11 @@ import timm
 import timm.data
 import torch
 
+from ensemble.blend import BlendSettings
 from ensemble.blend_value import read_blend
 from ensemble.files import Location
+from ensemble.rules import Rules
+from ensemble.run import blend_run, read_fold_table
 from tests.trainables.made_models import closed_network
 from tests.trainables.tiny_blend import BlendedRun
 from tests.trainables.tiny_run import TinyRun
@@ -87,6 +90,64 @@ def test_the_files_of_a_bundle_are_those_of_an_export_and_the_weights_are_the_ru
         own = content if isinstance(content, bytes) else content.read_bytes()
         assert (exported / file.name).read_bytes() == own
         assert isinstance(content, Location) == file.name.endswith("model.safetensors")
+
+
+def blended_again(
+    blended_run: BlendedRun, folder: Path, *, rules: Rules | None = None, members: int = 3
+) -> Path:
+    run = Path(shutil.copytree(blended_run.run.root, folder))
+    settings = BlendSettings(bootstrap=20, methods=("equal",), refits=0, explain=False)
+    names = [member.config_id for member in blended_run.members[:members]]
+    blend_run(Location.of(run), settings, n_folds=3, config_ids=names, rules=rules)
+    return run
+
+
+def rules_of_every_row(run: Path) -> Rules:
+    table = read_fold_table(Location.of(run / "folds.parquet"))
+    targets = np.eye(3)[table.labels]
+    everywhere = np.ones_like(targets, dtype=bool)
+    strength = np.ones(len(targets))
+    return Rules("words.csv", table.ids, targets, everywhere, strength, fixed=False)
+
+
+def test_rules_are_no_part_of_a_bundle_and_neither_is_their_gain(
+    blended_run: BlendedRun, tmp_path: Path
+) -> None:
+    rules = rules_of_every_row(Path(blended_run.run.root))
+    run = blended_again(blended_run, tmp_path / "run", rules=rules)
+    fitted = read_blend(Location.of(run / "blend.json"))
+    assert fitted.rules is not None
+    assert fitted.rules.trust == 1.0
+    export_bundle(str(run), tmp_path / "bundle")
+    bundle = read_bundle(tmp_path / "bundle")
+    assert bundle.blend == fitted.without_rules()
+    assert bundle.blend.score.value > fitted.score.value == pytest.approx(0.0, abs=1e-6)
+    assert bundle.blend.score.value == fitted.stages[-2].nested
+    (note,) = bundle.provenance["notes"]
+    assert note.startswith("the rules of words.csv are not part of a bundle: its scores are those")
+
+
+def test_rules_of_which_the_gain_is_not_known_are_told_to_be_fitted_again(
+    blended_run: BlendedRun, tmp_path: Path
+) -> None:
+    rules = rules_of_every_row(Path(blended_run.run.root))
+    run = blended_again(blended_run, tmp_path / "run", rules=rules)
+    values = json.loads((run / "blend.json").read_text())
+    del values["before_rules"]  # as an earlier version wrote it
+    (run / "blend.json").write_text(json.dumps(values))
+    with pytest.raises(DataError, match=r"before the rules of words\.csv.*--rules") as caught:
+        export_bundle(str(run), tmp_path / "bundle")
+    one_line(caught)
+
+
+def test_members_that_the_blend_has_not_seen_are_counted(
+    blended_run: BlendedRun, exported: Path, tmp_path: Path
+) -> None:
+    assert read_bundle(exported).provenance["notes"] == []
+    run = blended_again(blended_run, tmp_path / "run", members=2)
+    (note,) = bundle_files(str(run))[0].provenance["notes"]
+    third = blended_run.members[2].config_id
+    assert note.startswith(f"complete members that the blend has not seen: 1 (first {third})")
 
 
 def test_export_returns_what_reading_gives(blended_run: BlendedRun, tmp_path: Path) -> None:

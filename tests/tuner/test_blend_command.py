@@ -13,10 +13,12 @@ from ensemble.analysis.tables import TABLES, read_analysis
 from ensemble.blend_value import read_blend
 from ensemble.files import Location
 from ensemble.sources.gather import GatherOptions
-from tests.conftest import MakeTinyImages
+from ensemble.sources.label_table import run_label_table
+from ensemble.store import OofStore
+from tests.conftest import _write_images
 from tests.ensemble.made import member_probabilities
 from tests.tuner.test_finish import tiny_search
-from tuner.blend_command import BlendRequest, blend_gathered
+from tuner.blend_command import Blended, BlendRequest, blend_gathered
 from tuner.errors import UserError
 
 CLASSES = ("cat", "dog", "élan")
@@ -76,25 +78,84 @@ def test_members_of_other_programs_are_blended_judged_and_analysed(elsewhere: Pa
         assert Path(path).exists()
 
 
-def test_members_of_several_runs_were_selected_on_a_probe_fold(
-    tiny_images: MakeTinyImages, tmp_path: Path
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs, `one` and `two`, on the same images with other folds; `two` kept its best epoch."""
+    root = tmp_path_factory.mktemp("runs")
+    images = _write_images(root / "images", 2, 6, 32, 0)
+    for name, *more in (("one", "optimizer.lr=1e-3"), ("two", "seed=7", "train.keep=best")):
+        tiny_search(images, str(root), f"name={name}", "search.budget.configurations=1", *more)
+    return root
+
+
+def of_sources(*sources: Path, folder: Path, **gather: object) -> Blended:
+    request = BlendRequest(
+        sources=tuple(map(str, sources)),
+        changes={**QUICK, "methods": ["equal"]},
+        gather=GatherOptions(**gather),  # type: ignore[arg-type]
+        folder=folder,
+    )
+    assert not request.is_one_run
+    return blend_gathered(request, quiet())
+
+
+def oof_table(run: Path, where: Path) -> Path:
+    """The out-of-fold predictions of a run's only member as another program would write them."""
+    store = OofStore(Location.of(run))
+    (name,) = store.config_ids()
+    member = store.read_member(name)
+    table = pd.DataFrame(member.proba, columns=list(store.metadata(name).classes))
+    table.insert(0, "id", member.ids)
+    table.to_csv(where, index=False)
+    return where
+
+
+def test_members_of_several_runs_were_selected_on_a_probe_fold(runs: Path, tmp_path: Path) -> None:
+    blended = of_sources(runs / "one", runs / "two", folder=tmp_path / "out")
+    assert blended.blend.probe_fold == 0
+    members = {one.config_id for one in blended.blend.members}
+    assert {name.partition("/")[0] for name in members} == {"one", "two"}
+    # The other run has other folds: rows that it was selected on stay.
+    (note,) = [note for note in blended.notes if "were selected on its fold 0" in note]
+    assert note.startswith(f"{runs / 'two'}: ")
+    assert blended.optimistic == tuple(name for name in members if name.startswith("two/"))
+
+
+def test_the_probe_fold_is_that_of_the_run_which_gave_the_folds_wherever_it_stands(
+    runs: Path, tmp_path: Path
 ) -> None:
-    images = tiny_images(classes=2, per_class=6)
-    for name, rate in (("one", "1e-3"), ("two", "2e-3")):
-        tiny_search(
-            images,
-            str(tmp_path),
-            f"name={name}",
-            f"optimizer.lr={rate}",
-            "search.budget.configurations=1",
-        )
-    runs = (str(tmp_path / "one"), str(tmp_path / "two"))
-    changes = {**QUICK, "methods": ["equal"]}
-    both = BlendRequest(sources=runs, changes=changes, folder=tmp_path / "out")
-    assert not both.is_one_run
-    blend = blend_gathered(both, quiet()).blend
-    assert blend.has_probe_fold
-    assert {one.config_id.partition("/")[0] for one in blend.members} == {"one", "two"}
+    table = oof_table(runs / "two", tmp_path / "elsewhere.csv")
+    for sources in ((runs / "one", table), (table, runs / "one")):
+        blended = of_sources(*sources, folder=tmp_path / "out")
+        assert blended.blend.probe_fold == 0
+        assert not [note for note in blended.notes if "were selected on its fold" in note]
+        assert blended.optimistic == ()
+
+
+def test_folds_of_a_table_of_labels_have_no_probe_fold_but_the_run_was_selected_on_one(
+    runs: Path, tmp_path: Path
+) -> None:
+    table = run_label_table(Location.of(runs / "one"))
+    frame = pd.DataFrame({"id": table.ids, "label": table.labels})
+    frame["fold"] = np.arange(len(frame)) % 3
+    frame.to_csv(tmp_path / "y.csv", index=False)
+    blended = of_sources(runs / "one", folder=tmp_path / "out", labels=str(tmp_path / "y.csv"))
+    assert not blended.blend.has_probe_fold
+    (note,) = [note for note in blended.notes if "were selected on its fold 0" in note]
+    assert table.folds is not None
+    assert f"and {np.count_nonzero(table.folds == 0)} of those rows" in note
+
+
+def test_where_the_order_of_the_classes_counts_it_is_said(elsewhere: Path) -> None:
+    def order_notes(metric: str) -> list[str]:
+        blended = blend_gathered(request(elsewhere, changes={**QUICK, "metric": metric}), quiet())
+        return [note for note in blended.notes if "order of the classes" in note]
+
+    assert order_notes("log_loss") == []
+    (note,) = order_notes("quadratic_kappa")
+    assert note.startswith(
+        "quadratic_kappa depends on the order of the classes, here 'cat', 'dog', 'élan': a first"
+    )
 
 
 def test_the_submission_has_probabilities_for_log_loss_and_classes_for_accuracy(

@@ -13,11 +13,19 @@ from ensemble.files import Location
 from tests.tuner.made_runs import made_blend, made_run, made_world, recorder
 from tests.tuner.simulation import World
 from trainables.bundle import Bundle
+from tuner.blend_command import Blended
 from tuner.journal import decisions_of
 from tuner.replayed import StoredRun, read_run
 from tuner.run_directory import RunDirectory
 from tuner.study import Outcome
-from tuner.summary import print_blend, print_bundle, print_decisions, print_status, print_summary
+from tuner.summary import (
+    print_blend,
+    print_bundle,
+    print_decisions,
+    print_gathered,
+    print_status,
+    print_summary,
+)
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +132,14 @@ def test_the_blend_is_printed_with_its_weights(stored: StoredRun) -> None:
     assert "ensemble minus best single" in text
 
 
+def test_a_gathered_blend_says_which_scores_are_optimistic() -> None:
+    blended = Blended(made_blend(), ("a note",), (("blend.json", "weights"),))
+    assert "optimistic" not in said(print_gathered, blended)
+    text = said(print_gathered, replace(blended, optimistic=("c1",)))
+    assert "note: a note" in text
+    assert "* 1 of 2 members kept the epoch that was best on their validation fold" in text
+
+
 def test_decisions_are_lines_in_order_with_time_and_reason(stored: StoredRun) -> None:
     lines = said(print_decisions, stored).splitlines()
     decisions = decisions_of(stored.records)
@@ -137,8 +153,13 @@ def test_decisions_are_lines_in_order_with_time_and_reason(stored: StoredRun) ->
 
 def test_a_bundle_is_counted_weighed_and_to_be_predicted_with(tmp_path: Path) -> None:
     member = SimpleNamespace(folds=(0, 1, 2))
-    bundle = SimpleNamespace(members=(member, member), size_bytes=lambda folder: 12_345_678)
+    bundle = SimpleNamespace(
+        members=(member, member),
+        size_bytes=lambda folder: 12_345_678,
+        provenance={"notes": ["the rules of words.csv are not part of a bundle"]},
+    )
     text = said(print_bundle, cast(Bundle, bundle), tmp_path / "out")
     assert f"2 members, 6 models, 12.3 MB -> {tmp_path / 'out'}" in text.replace("\n", "")
+    assert "* the rules of words.csv are not part of a bundle" in text
     wanted = ["foldblend", "predict", str(tmp_path / "out"), "IMAGES", "-o", "submission.csv"]
     assert next_command(text) == wanted

@@ -6,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble.errors import BlendError
-from ensemble.sources.alignment import Reference, align_member, align_test, class_indices
+from ensemble.sources.alignment import (
+    Reference,
+    align_member,
+    align_test,
+    class_indices,
+    unnamed_columns,
+)
 from ensemble.sources.raw import RawPredictions
 from tests.ensemble.sources.made import CLASSES, members
 
@@ -110,6 +116,15 @@ class TestProbabilities:
         np.testing.assert_allclose(member.proba, ONE.proba, atol=1e-6)
         assert note.startswith("m.csv: 2 rows did not sum to 1 (first id 'image 3.jpg', sum 2)")
 
+    def test_sums_that_are_off_by_less_than_a_thousandth_are_divided_away(self) -> None:
+        values = ONE.proba.astype(np.float64) * 1.0009
+        member, notes = align_member(raw(values), REFERENCE)
+        np.testing.assert_allclose(member.proba, ONE.proba, atol=1e-7)
+        sure = np.tile([1.0005, 0.0004, 0.0], (60, 1))  # the first is above 1 itself
+        member, _ = align_member(raw(sure), REFERENCE)
+        np.testing.assert_allclose(member.proba, sure / 1.0009, atol=1e-7)
+        assert notes == []
+
     def test_a_row_of_zeros_cannot_be_normalised(self) -> None:
         values = ONE.proba.copy()
         values[5] = 0
@@ -156,3 +171,13 @@ class TestClassIndices:
             self.of("cat", "dogs")
         with pytest.raises(BlendError, match="label '3' is none of the 3 classes"):
             self.of("3")
+
+
+def test_columns_without_names_are_said_to_be_taken_in_order() -> None:
+    assert unnamed_columns([], CLASSES) == []
+    assert unnamed_columns(["a.npy"], ("0", "1", "2")) == []
+    assert unnamed_columns(["a.npy"], CLASSES) == [
+        "columns of a.npy have no names: taken for 'cat', 'dog', 'élan', in order"
+    ]
+    (note,) = unnamed_columns(["a.npy", "b.npy", "c.npy"], CLASSES)
+    assert note.startswith("columns of a.npy and of 2 more have no names")

@@ -5,8 +5,11 @@ import pytest
 from ensemble.errors import BlendError
 from ensemble.sources.columns import (
     ClassColumns,
+    are_whole_numbers,
+    by_size,
     class_columns,
     find_column,
+    index_columns,
     need_column,
     role_columns,
     shown,
@@ -77,3 +80,27 @@ def test_a_table_without_probabilities_says_which_columns_came() -> None:
 def test_only_some_of_many_names_are_shown() -> None:
     assert shown(["a", "b"]) == "'a', 'b'"
     assert shown([str(i) for i in range(20)], 2) == "'0', '1', … (20)"
+
+
+def test_whole_numbers_are_sorted_by_size_and_other_names_as_text() -> None:
+    assert by_size(["10", "9", "-1", "1"]) == ("-1", "1", "9", "10")
+    assert by_size(["b10", "b9"]) == ("b10", "b9")
+    assert by_size(["10", "9", "b"]) == ("10", "9", "b")
+    assert are_whole_numbers(["-1", "10"])
+    assert not are_whole_numbers(["1", "one"])
+
+
+@pytest.mark.parametrize("index", ["", "Unnamed: 0", "level_0", "__index_level_0__"])
+def test_row_numbers_of_pandas_are_no_class(index: str) -> None:
+    names = [index, "cat", "dog"]
+    assert class_columns(names, names, ()).names == ("cat", "dog")
+    assert class_columns(names, names, {"cat", "dog"}).names == ("cat", "dog")
+    assert class_columns(names, names, set(names)).names == tuple(names)  # some label is called so
+    numbered = [index, "0", "1"]
+    assert class_columns(numbered, numbered, ()) == ClassColumns(("0", "1"), None)
+
+
+def test_levels_beside_each_other_are_classes() -> None:
+    names = ["level_0", "level_1", "level_2"]
+    assert index_columns(names) == frozenset()
+    assert class_columns(names, names, ()).names == tuple(names)

@@ -45,7 +45,7 @@ def test_columns_that_are_named_are_taken(tmp_path: Path) -> None:
 
 
 def test_rows_without_a_label_are_dropped_when_asked(tmp_path: Path) -> None:
-    table = read(tmp_path, "id,label,fold\na,cat,0\nb,,1\nc,-1,1\n").known()
+    table = read(tmp_path, "id,label,fold\na,cat,0\nb,,1\n").known()
     assert table.ids.tolist() == ["a"]
     assert table.folds is not None
     assert table.folds.tolist() == [0]
@@ -77,3 +77,9 @@ def test_numbers_of_our_own_files_become_class_names(tmp_path: Path) -> None:
 
 def test_ids_once_each_are_right() -> None:
     check_unique(np.array(["a", "b"], dtype=object))
+
+
+def test_minus_one_is_unknown_unless_it_is_a_class(tmp_path: Path) -> None:
+    table = read(tmp_path, "id,label,fold\na,1,0\nb,-1,1\n")
+    assert table.settled(minus_one_is_class=True).known().labels.tolist() == ["1", "-1"]
+    assert table.settled(minus_one_is_class=False).known().labels.tolist() == ["1"]

@@ -9,7 +9,12 @@ from ensemble.errors import BlendError
 from ensemble.sources.label_table import LabelTable
 from ensemble.sources.options import GatherOptions
 from ensemble.sources.raw import RawPredictions
-from ensemble.sources.reference import fold_differences, make_reference, row_weights
+from ensemble.sources.reference import (
+    fold_differences,
+    make_reference,
+    minus_one_is_class,
+    row_weights,
+)
 
 NONE = GatherOptions(folds=2)
 
@@ -41,10 +46,25 @@ class TestClasses:
         assert reference.labels.tolist() == [2, 0, 1]
         assert len(notes) == 1
 
-    def test_names_of_numbered_columns_are_sorted_and_said(self) -> None:
-        reference, notes = make_reference(table("dog", "cat"), raw(), NONE)
+    def test_names_of_numbered_columns_are_sorted(self) -> None:
+        reference, _ = make_reference(table("dog", "cat"), raw(), NONE)
         assert reference.classes == ("cat", "dog")
-        assert notes[0] == "columns of m.npy have no names: taken for 'cat', 'dog', in order"
+
+    def test_labels_that_are_whole_numbers_are_sorted_by_size(self) -> None:
+        labels = table("10", "2", "1", "9", "3", "4", "5", "6", "7", "8")
+        reference, _ = make_reference(labels, raw(10), NONE)
+        assert reference.classes == tuple(map(str, range(1, 11)))
+        assert reference.labels.tolist() == [9, 1, 0, 8, 2, 3, 4, 5, 6, 7]
+
+    def test_columns_that_are_whole_numbers_are_ordered_by_size_as_labels_are_names(self) -> None:
+        reference, _ = make_reference(table("10", "2"), raw(3, ("1", "10", "2")), NONE)
+        assert reference.classes == ("1", "2", "10")
+        assert reference.labels.tolist() == [2, 1]
+
+    def test_labels_that_are_positions_keep_the_order_of_the_columns(self) -> None:
+        reference, _ = make_reference(table("0", "2"), raw(3, ("1", "10", "2")), NONE)
+        assert reference.classes == ("1", "10", "2")
+        assert reference.labels.tolist() == [0, 2]
 
     def test_another_number_of_columns_is_refused(self) -> None:
         with pytest.raises(BlendError, match=r"m\.npy: expected a column for each of the 2"):
@@ -70,7 +90,7 @@ class TestRowsAndFolds:
         labels = table("cat", "dog", folds=np.array([0, 4]))
         reference, notes = make_reference(labels, raw(labels=own), NONE)
         assert reference.folds.tolist() == [0, 4]
-        assert notes == ["columns of m.npy have no names: taken for 'cat', 'dog', in order"]
+        assert notes == []
         assert fold_differences(reference, labels, raw(labels=own)) == [
             "folds differ between y.csv and m.csv: scored on the folds of y.csv"
         ]
@@ -117,3 +137,20 @@ def test_groups_that_lie_in_several_folds_are_noted() -> None:
     assert make_reference(together, raw(classes=("cat", "dog")), NONE)[1] == []
     (note,) = make_reference(split, raw(classes=("cat", "dog")), NONE)[1]
     assert note.startswith("1 of 2 groups lie in several folds (first 'a'): the nested score")
+
+
+@pytest.mark.parametrize(
+    ("labels", "width", "classes", "expected"),
+    [
+        (("-1", "1"), 2, ("-1", "1"), True),
+        (("-1", "1"), 2, ("0", "1"), False),
+        (("-1", "1"), 2, None, True),
+        (("-1", "0", "1"), 2, None, False),
+        (("-1", "0", "1"), 3, None, True),
+        (("0", "1"), 2, None, False),
+    ],
+)
+def test_minus_one_is_a_class_where_a_column_is_left_for_it(
+    labels: tuple[str, ...], width: int, classes: tuple[str, ...] | None, expected: bool
+) -> None:
+    assert minus_one_is_class(table(*labels), raw(width, classes)) is expected

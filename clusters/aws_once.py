@@ -56,19 +56,33 @@ def bucket_rights(bucket: str) -> list[dict[str, Any]]:
 
 def head_rights(bucket: str, worker_role: str, cluster: str) -> list[dict[str, Any]]:
     """The bucket, and what Ray's autoscaler asks of EC2: it may end the cluster's own machines
-    only. `worker_role`: the ARN that it may hand to a worker."""
+    only, and make none its own by a tag. `worker_role`: the ARN that it may hand to a worker."""
+    own = {"StringEquals": {"ec2:ResourceTag/ray-cluster-name": cluster}}
     return [
         *bucket_rights(bucket),
         {
             "Effect": "Allow",
-            "Action": ["ec2:Describe*", "ec2:RunInstances", "ec2:CreateTags"],
+            "Action": ["ec2:Describe*", "ec2:RunInstances"],
             "Resource": "*",
+        },
+        # Tags of what is just being made, and the states that Ray keeps in tags of its machines.
+        {
+            "Effect": "Allow",
+            "Action": "ec2:CreateTags",
+            "Resource": "*",
+            "Condition": {"StringEquals": {"ec2:CreateAction": "RunInstances"}},
+        },
+        {
+            "Effect": "Allow",
+            "Action": "ec2:CreateTags",
+            "Resource": "arn:aws:ec2:*:*:instance/*",
+            "Condition": own,
         },
         {
             "Effect": "Allow",
             "Action": ["ec2:TerminateInstances", "ec2:StopInstances", "ec2:StartInstances"],
             "Resource": "*",
-            "Condition": {"StringEquals": {"ec2:ResourceTag/ray-cluster-name": cluster}},
+            "Condition": own,
         },
         {"Effect": "Allow", "Action": "iam:PassRole", "Resource": worker_role},
     ]
@@ -159,7 +173,8 @@ def ensure_bucket(s3: Any, bucket: str, region: str) -> None:
 
 
 def default_vpc(ec2: Any) -> str:
-    """The VPC in which Ray puts the machines unless told otherwise."""
+    """Where Ray puts the machines, unless another VPC has public subnets too: `ray up` names the
+    one that it chose where the group is missing there."""
     found = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
     if not found:
         sys.exit("error: this region has no default VPC; give --vpc, and SubnetIds in cluster.yaml")

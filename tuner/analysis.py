@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -13,9 +14,9 @@ from ensemble.blend_value import Blend
 from ensemble.predictions import Predictions
 from ensemble.run import BLEND_OOF_FILE
 from ensemble.store import OofStore, read_predictions
+from trainables.decoded_already import images_decoded_already
 from trainables.errors import DataError
 from trainables.near_duplicates import near_duplicates
-from trainables.run_data import load_run_data
 from tuner.errors import UserError
 from tuner.replayed import StoredRun
 
@@ -30,7 +31,8 @@ def analyse_run(stored: StoredRun, blend: Blend, say: Say | None = None) -> Mapp
     if not (root / BLEND_OOF_FILE).exists():
         raise UserError(
             f"{root / BLEND_OOF_FILE}: not there, so there is nothing to analyse; "
-            f"run `foldblend blend {root}` with this version and a method that reads probabilities"
+            f"run `foldblend blend {shlex.quote(str(root))}` with this version and a method that "
+            "reads probabilities"
         )
     predictions, _ = read_predictions(root / BLEND_OOF_FILE)
     store, ids = OofStore(root), predictions.ids.tolist()
@@ -59,17 +61,20 @@ def analysed(blend: Blend, nested: Predictions, read: ReadMember) -> Analysed:
 
 
 def _duplicates(stored: StoredRun, say: Say | None) -> pa.Table | None:
-    """Pairs of nearly equal images, those with different labels first. None where the images are
-    not on this machine."""
+    """Pairs of nearly equal images, those with different labels first. None where this machine has
+    not decoded the images: a report is not worth fetching all of them."""
     if say is not None:
         say("analysis: near-duplicate images")
     try:
-        data = load_run_data(str(stored.directory.root))
+        decoded = images_decoded_already(stored.directory)
     except (DataError, OSError):
-        return None  # the run was copied here without its images
-    found = near_duplicates(data.cache, data.folds.labels, max_pairs=MAX_PAIRS)
-    ids = np.array(data.folds.ids, dtype=object)
-    names = np.array(data.folds.classes, dtype=object)[data.folds.labels]
+        return None  # the run's tables or this machine's cache cannot be read
+    if decoded is None:
+        return None
+    folds, cache = decoded
+    found = near_duplicates(cache, folds.labels, max_pairs=MAX_PAIRS)
+    ids = np.array(folds.ids, dtype=object)
+    names = np.array(folds.classes, dtype=object)[folds.labels]
     a, b = found.pair_a, found.pair_b
     return as_table(
         DUPLICATES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -192,9 +193,9 @@ def check_cluster(needs: str) -> None:
 
 def kill_job(job: str) -> None:
     """Kill the processes of a job on this machine (a job that `stop --now` starts)."""
-    from tuner.cluster.control import kill_here
+    from tuner.cluster.control import kill_here, killed_line
 
-    typer.echo(f"{kill_here(job)} processes")
+    typer.echo(killed_line(kill_here(job)))
 
 
 def register(app: typer.Typer) -> None:
@@ -268,9 +269,8 @@ def _say_end(connection: Connection, console: Console, job: JobDetails) -> None:
 
     state = str(job.status.value).lower()
     next_command = "fetch" if state == "succeeded" else "resume"
-    command = (
-        f"foldblend {next_command} {run_of(job) or job.submission_id}{connection.address.option}"
-    )
+    run = shlex.quote(run_of(job) or str(job.submission_id))
+    command = f"foldblend {next_command} {run}{connection.address.option}"
     console.print(f"{job.submission_id} {state}; {command}", highlight=False, soft_wrap=True)
     if state == "failed" and job.driver_exit_code is None and job.message:
         _note(job.message.strip().partition("\n")[0])

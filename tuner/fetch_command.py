@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -85,7 +86,8 @@ def print_fetched(console: Console, fetched: Fetched) -> None:
     if "report.html" in fetched.names:
         line(f"report -> {fetched.folder / 'report.html'}")
     if fetched.bundle:
-        line(f"next: foldblend predict {fetched.bundle} images/ -o submission.csv")
+        bundle = shlex.quote(str(fetched.bundle))
+        line(f"next: foldblend predict {bundle} images/ -o submission.csv")
 
 
 def register(app: typer.Typer) -> None:

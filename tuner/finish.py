@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,9 +95,9 @@ def require_members(stored: StoredRun) -> Sequence[str]:
     """The members so far. UserError where there is none."""
     members = stored.race.members
     if not members:
+        run = shlex.quote(str(stored.directory.root))
         raise UserError(
             f"{stored.directory.root}: no configuration has all its folds yet; "
-            f"see `foldblend status {stored.directory.root}`, or go on with "
-            f"`foldblend search --resume {stored.directory.root}`"
+            f"see `foldblend status {run}`, or go on with `foldblend search --resume {run}`"
         )
     return members

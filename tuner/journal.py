@@ -10,12 +10,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from ensemble.files import Location
 from tuner.errors import UserError
 from tuner.events import Decision, Event, from_json, to_json
+
+# How many files of an object store are read at once: each waits for the network.
+READS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Record:
         return json.dumps(values, separators=(",", ":"))
 
     @classmethod
-    def from_line(cls, line: str) -> Record:
+    def from_line(cls, line: str | bytes) -> Record:
         values: dict[str, Any] = json.loads(line)
         decisions = tuple(from_json(decision) for decision in values["decisions"])
         return cls(values["sequence"], values["time"], from_json(values["event"]), decisions)
@@ -52,24 +56,30 @@ class Journal:
         self._appending = False
 
     def read(self) -> list[Record]:
-        """All complete records in order. A last line that a kill cut short is left out; damage
-        anywhere else is a UserError that names the line."""
+        """All complete records in order. A last one that a kill cut short is left out: the search
+        goes on from the one before, and writes over it. What cannot be read otherwise is a
+        UserError that names the place; a whole last record is never taken for a torn one."""
         records: list[Record] = []
         lines = self._lines()
-        for number, line in enumerate(lines):
+        for number, (where, line) in enumerate(lines):
             try:
                 records.append(Record.from_line(line))
-            except (ValueError, KeyError, TypeError) as error:
-                if number == len(lines) - 1:
+            except (json.JSONDecodeError, UnicodeDecodeError) as error:
+                # Locally a torn line has no end, and is not among these.
+                if number == len(lines) - 1 and not self._folder.is_local:
                     break
                 raise UserError(
-                    f"{self._file}: line {number + 1} cannot be read ({error}); "
-                    "restore the file, or start a new run"
+                    f"{where} cannot be read ({error}); restore it, or start a new run"
+                ) from error
+            except (ValueError, KeyError, TypeError) as error:
+                raise UserError(
+                    f"{where} cannot be read ({error}); use the foldblend that wrote it, or start "
+                    "a new run"
                 ) from error
             if records[-1].sequence != number:
                 raise UserError(
-                    f"{self._file}: record {number} is missing, found "
-                    f"{records[-1].sequence}; restore the file, or start a new run"
+                    f"{where}: record {number} is missing, found {records[-1].sequence}; restore "
+                    "it, or start a new run"
                 )
         return records
 
@@ -87,14 +97,15 @@ class Journal:
         with path.open("ab") as file:
             _write_whole(file.fileno(), record.to_line().encode() + b"\n", str(path))
 
-    def _lines(self) -> list[str]:
+    def _lines(self) -> list[tuple[str, bytes]]:
+        """Where each record stands, for errors, and what stands there."""
         if not self._folder.is_local:
-            return [entry.read_text() for entry in self._folder.list()]
+            return _read_all(self._folder.list())
         if not self._file.exists():
             return []
         # A line without its end was being written when the process died.
-        *lines, _torn = self._file.read_text().split("\n")
-        return lines
+        *lines, _torn = self._file.read_bytes().split(b"\n")
+        return [(f"{self._file}: line {number}", line) for number, line in enumerate(lines, 1)]
 
     def _cut_torn_line(self) -> None:
         path = self._file.local_path
@@ -104,6 +115,13 @@ class Journal:
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) != len(content):
             os.truncate(path, len(whole))
+
+
+def _read_all(files: Sequence[Location]) -> list[tuple[str, bytes]]:
+    """Each file's name and content, in the order of `files`."""
+    with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+        contents = list(pool.map(Location.read_bytes, files))
+    return list(zip(map(str, files), contents, strict=True))
 
 
 def _write_whole(descriptor: int, data: bytes, path: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -85,7 +86,7 @@ def refuse_existing(run: RunDirectory) -> None:
     if run.run_yaml.exists():
         raise UserError(
             f"{run.root}: a run of this name exists; go on with it by "
-            f"`foldblend search --resume {run.root}`, or choose another name=…"
+            f"`foldblend search --resume {shlex.quote(str(run.root))}`, or choose another name=…"
         )
     stray = [entry.name for entry in run.root.list() if entry.name not in LEFT_BY_A_START]
     if stray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,7 +75,8 @@ def exclusive(run: RunDirectory) -> Iterator[None]:
             holder = file.read().strip() or "unknown"  # it has not written its number yet
             raise UserError(
                 f"{run.root}: another search is running here (process {holder}); "
-                f"watch it with `foldblend status {run.root}`, or give this one another name="
+                f"watch it with `foldblend status {shlex.quote(str(run.root))}`, or give this one "
+                "another name="
             )
         file.truncate(0)
         file.write(str(os.getpid()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -52,9 +53,10 @@ class Outcome:
         runs = self.stored.race.runs.values()
         failed = [run for run in runs if run.status is Status.FAILED]
         cause = f"; the first of {len(failed)} failures: {failed[0].why}" if failed else ""
+        root = str(self.stored.directory.root)
         return (
-            f"{self.stored.directory.root}: no configuration has all its folds, so there is no "
-            f"ensemble{cause}; see `foldblend status {self.stored.directory.root}`"
+            f"{root}: no configuration has all its folds, so there is no ensemble{cause}; "
+            f"see `foldblend status {shlex.quote(root)}`"
         )
 
 

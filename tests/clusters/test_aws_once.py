@@ -65,6 +65,16 @@ def test_the_head_may_end_machines_of_this_cluster_only(aws: None) -> None:
     }
 
 
+def test_the_head_may_tag_new_machines_and_its_own_but_no_others(aws: None) -> None:
+    """Whoever may tag any machine may make it look like the cluster's, and end it."""
+    tagging = [s for s in rights(aws_once.HEAD) if "ec2:CreateTags" in str(s["Action"])]
+    own = {"ec2:ResourceTag/ray-cluster-name": read("cluster.yaml")["cluster_name"]}
+    assert [(s["Action"], s["Resource"], s["Condition"]) for s in tagging] == [
+        ("ec2:CreateTags", "*", {"StringEquals": {"ec2:CreateAction": "RunInstances"}}),
+        ("ec2:CreateTags", "arn:aws:ec2:*:*:instance/*", {"StringEquals": own}),
+    ]
+
+
 def test_the_head_may_hand_on_the_workers_role_only(aws: None) -> None:
     (handing,) = [s for s in rights(aws_once.HEAD) if s["Action"] == "iam:PassRole"]
     assert handing["Resource"].endswith(f":role/{aws_once.WORKER}")

@@ -133,5 +133,13 @@ def test_workers_may_not_call_kubernetes(pods: dict[str, dict[str, Any]]) -> Non
     assert {name for name, spec in pods.items() if spec["automountServiceAccountToken"]} == {"head"}
 
 
+def test_the_top_says_which_settings_a_search_needs_here(cluster: dict[str, Any]) -> None:
+    """Nothing that could run a fold is there when a search begins."""
+    assert all(group["replicas"] == 0 for group in cluster["spec"]["workerGroupSpecs"])
+    text = (ROOT / "clusters/kuberay.yaml").read_text(encoding="utf-8")
+    top = text.partition("apiVersion")[0]
+    assert "search.resources.slots=N search.resources.gpus=1" in top
+
+
 def test_ray_is_the_one_of_this_project(cluster: dict[str, Any]) -> None:
     assert cluster["spec"]["rayVersion"] == metadata.version("ray")

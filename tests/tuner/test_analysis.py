@@ -86,6 +86,16 @@ def test_without_its_images_a_run_is_analysed_all_the_same(
     assert len(tables["rows"]) == len(folds)
 
 
+def test_an_analysis_decodes_no_images(
+    stored: StoredRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Another machine has searched, and a report is not worth fetching all of them."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
+    tables = analyse_run(stored, read_blend(stored.directory.blend))
+    assert "duplicates" not in tables
+    assert not (tmp_path / "empty").exists()
+
+
 def test_the_analysis_looks_at_nested_predictions(stored: StoredRun) -> None:
     nested, _ = read_predictions(stored.directory.root / "blend_oof.parquet")
     blend = read_blend(stored.directory.blend)
@@ -94,7 +104,9 @@ def test_the_analysis_looks_at_nested_predictions(stored: StoredRun) -> None:
     assert given.names == tuple(one.config_id for one in blend.members)
 
 
-def test_a_blend_of_an_earlier_version_is_to_be_made_again(stored: StoredRun) -> None:
+def test_a_blend_of_an_earlier_version_is_to_be_made_again(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "my run")
+    stored = read_run(str(tmp_path / "my run"))
     (stored.directory.root / "blend_oof.parquet").delete()
-    with pytest.raises(UserError, match=r"blend_oof.parquet: not there.*foldblend blend"):
+    with pytest.raises(UserError, match=r"blend_oof.parquet: not there.*`foldblend blend '/.*'`"):
         analyse_run(stored, read_blend(stored.directory.blend))

@@ -15,13 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from tests.command import Answer, Command
 from tests.conftest import TinyImages, _write_images
 from tests.ports import free_port
 from tests.tuner.cluster.dashboard import TOKEN, Dashboard, ray_answers, serving
+from tests.tuner.cluster.made_cluster import MadeCluster, made_job
 from tests.tuner.cluster.ray_head import RayHead, ray_head
 from tests.tuner.cluster.wire import Wire
+from tuner.cluster.control import killed_line
+from tuner.cluster_commands import _say_end
 
 PATIENCE_SECONDS = 300
 
@@ -84,6 +88,22 @@ def test_commands_that_only_jobs_call_are_not_listed(foldblend: Command) -> None
     assert "submit" in listed
     assert "check-cluster" not in listed
     assert "kill-job" not in listed
+
+
+@pytest.mark.parametrize(("status", "command"), [("SUCCEEDED", "fetch"), ("STOPPED", "resume")])
+def test_the_command_after_the_end_is_quoted_for_a_shell(
+    capsys: pytest.CaptureFixture, status: str, command: str
+) -> None:
+    run = "s3://b/cars?endpoint_override=h:9000&scheme=http"
+    job = made_job("foldblend-cars-1", status, run)
+    _say_end(MadeCluster(), Console(width=200), job)  # type: ignore[arg-type]
+    said = capsys.readouterr().out
+    assert f"; foldblend {command} '{run}' --address http://head:8265\n" in said
+
+
+def test_a_kill_says_how_many_processes_it_found(foldblend: Command) -> None:
+    """The other side reads this line."""
+    assert foldblend("kill-job", "foldblend-of-nobody-1").out == killed_line(0) + "\n"
 
 
 # --- with a real head --------------------------------------------------------------------------
@@ -193,8 +213,8 @@ def test_a_search_is_submitted_watched_to_its_end_and_looked_at_afterwards(
 
 
 @pytest.mark.slow
-def test_a_stopped_search_keeps_its_epochs_and_is_resumed_to_the_end(
-    on_cluster: Command, images: TinyImages, storage: Path
+def test_a_stopped_search_keeps_its_epochs_and_is_resumed_and_followed_across_a_broken_connection(
+    on_cluster: Command, head: RayHead, images: TinyImages, storage: Path
 ) -> None:
     run = storage / "stopped"
     submitted = on_cluster("submit", *tiny(images, storage, "stopped", 40), "--no-follow")
@@ -209,9 +229,14 @@ def test_a_stopped_search_keeps_its_epochs_and_is_resumed_to_the_end(
     assert not any(event["type"] in ("Finished", "Failed") for event in before)
     assert list((run / "checkpoints").glob("*/*"))
 
-    resumed = on_cluster("resume", "stopped")
-    assert resumed.code == 0, resumed
-    assert job_in(resumed) != job_in(submitted)
+    resumed = resumed_over_a_wire(head, run)
+    assert f"`foldblend resume {run} --address" in resumed
+    assert "connected again" in resumed
+    job = job_in(Answer(0, resumed, ""))
+    assert job != job_in(submitted)
+    whole = on_cluster("logs", job).out
+    said = [line for line in resumed.splitlines() if not line.startswith("note:")]
+    assert whole in "".join(f"{line}\n" for line in said), "a line was lost, or shown twice"
     after = events(run)
     assert after[: len(before)] == before
     epochs = [
@@ -220,6 +245,23 @@ def test_a_stopped_search_keeps_its_epochs_and_is_resumed_to_the_end(
         if event["type"] == "Reported"
     ]
     assert len(epochs) == len(set(epochs)), "an epoch was trained twice"
+
+
+def resumed_over_a_wire(head: RayHead, run: Path) -> str:
+    """What `foldblend resume` prints to the end, through a connection that breaks."""
+    reported = sum(event["type"] == "Reported" for event in events(run))
+    with Wire(head.url) as wire:
+        process = start("resume", run.name, "--address", wire.url)
+        try:
+            wait_for_reports(run, reported + 2)
+            wire.cut()
+            wait_for_reports(run, reported + 6)
+            wire.mend()
+            output, _ = process.communicate(timeout=PATIENCE_SECONDS)
+        finally:
+            process.kill()
+    assert process.returncode == 0, output
+    return output
 
 
 @pytest.mark.slow
@@ -243,29 +285,6 @@ def test_ctrl_c_leaves_the_job_running_and_now_kills_it(
 
     killed = on_cluster("stop", "left", "--now")
     assert (killed.code, " stopped; " in killed.out) == (0, True), killed
-
-
-@pytest.mark.slow
-def test_a_log_is_followed_across_a_broken_connection(
-    on_cluster: Command, head: RayHead, images: TinyImages, storage: Path
-) -> None:
-    submitted = on_cluster("submit", *tiny(images, storage, "cut", 15), "--no-follow")
-    with Wire(head.url) as wire:
-        process = start("logs", "cut", "-f", "--address", wire.url)
-        try:
-            wait_for_reports(storage / "cut", 2)
-            wire.cut()
-            wait_for_reports(storage / "cut", 6)
-            wire.mend()
-            output, _ = process.communicate(timeout=PATIENCE_SECONDS)
-        finally:
-            process.kill()
-    assert process.returncode == 0, output
-    assert f"`foldblend resume {storage}/cut --address {wire.url}` goes on" in output
-    assert "connected again" in output
-    whole = on_cluster("logs", job_in(submitted)).out
-    seen = [line for line in output.splitlines() if not line.startswith("note:")]
-    assert seen[: len(whole.splitlines())] == whole.splitlines()
 
 
 @pytest.mark.slow

@@ -45,6 +45,11 @@ def test_what_came_and_the_next_command_are_said(foldblend: Command, asked: list
     assert asked[:3] == ["cars", Path("results"), EVERYTHING]
 
 
+def test_the_next_command_is_quoted_for_a_shell(foldblend: Command, asked: list[Any]) -> None:
+    answer = foldblend("fetch", "cars", "-o", "my results")
+    assert "next: foldblend predict 'my results/cars/bundle' images/ -o" in answer.out
+
+
 def test_without_a_bundle_there_is_nothing_to_predict_with(
     foldblend: Command, asked: list[Any]
 ) -> None:

@@ -99,6 +99,14 @@ def test_an_existing_run_is_refused_with_the_way_to_go_on(images: TinyImages) ->
     assert run.run_yaml.read_text() == before
 
 
+def test_the_command_to_go_on_with_a_run_is_quoted_for_a_shell(tmp_path: Path) -> None:
+    run = RunDirectory.of(str(tmp_path / "my run"))
+    run.run_yaml.write_text("version: 1")
+    with pytest.raises(UserError) as refused:
+        refuse_existing(run)
+    assert f"`foldblend search --resume '{run.root}'`, or" in str(refused.value)
+
+
 def test_a_folder_with_something_else_in_it_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(UserError, match=r"not a run directory \(holds thesis\.tex\)"):

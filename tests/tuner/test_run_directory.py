@@ -78,6 +78,13 @@ def test_a_second_search_is_refused_in_one_line_with_the_other_s_process(tmp_pat
     assert f"foldblend status {run.root}" in str(refused.value)
 
 
+def test_the_command_to_watch_the_other_search_is_quoted_for_a_shell(tmp_path: Path) -> None:
+    run = RunDirectory.of(str(tmp_path / "my run"))
+    with exclusive(run), pytest.raises(UserError) as refused, exclusive(run):
+        pass
+    assert f"`foldblend status '{run.root}'`" in str(refused.value)
+
+
 def test_after_a_kill_the_lock_is_free_again(tmp_path: Path) -> None:
     run = RunDirectory.of(str(tmp_path / "run"))
     other = holder(tmp_path / "run")

@@ -6,6 +6,7 @@ Each value carries where it was found, so that an error can say what was looked 
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from tuner.errors import UserError
 # Where `ray dashboard cluster.yaml` opens its tunnel, and where a local `ray start --head` listens.
 DEFAULT_URL = "http://127.0.0.1:8265"
 ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+DEFAULT_SOURCE = "the default"
 TOKEN_FILE = ".ray/auth_token"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -32,9 +34,15 @@ class Address:
         return urlsplit(self.url).hostname in LOOPBACK
 
     @property
+    def is_given(self) -> bool:
+        """Whether the user named it, rather than that nothing was named."""
+        return not self.source.startswith(DEFAULT_SOURCE)
+
+    @property
     def option(self) -> str:
-        """What the next command must repeat to reach the same cluster, with a space before it."""
-        return f" --address {self.url}" if self.source == "--address" else ""
+        """What the next command must repeat to reach the same cluster, with a space before it and
+        quoted for a shell."""
+        return f" --address {shlex.quote(self.url)}" if self.source == "--address" else ""
 
     def __str__(self) -> str:
         return f"{self.url} ({self.source})"
@@ -63,7 +71,7 @@ def find_address(given: str | None, environment: Mapping[str, str] = os.environ)
             return Address(_checked(text, name), name)
     others = [f"{name}={environment[name]}" for name in ADDRESS_VARIABLES if environment.get(name)]
     looked = f"{', '.join(others)} is no http address" if others else "no --address, no RAY_ADDRESS"
-    return Address(DEFAULT_URL, f"the default: {looked}")
+    return Address(DEFAULT_URL, f"{DEFAULT_SOURCE}: {looked}")
 
 
 def _checked(text: str, source: str) -> str:

@@ -8,10 +8,17 @@ foldblend imports it.
 
 from __future__ import annotations
 
+import copy
 import threading
 from typing import Any
 
-from ray.autoscaler._private.aws.config import SECURITY_GROUP_TEMPLATE
+from ray.autoscaler._private.aws.config import (
+    SECURITY_GROUP_TEMPLATE,
+    _configure_from_launch_template,
+    _configure_from_network_interfaces,
+    _configure_subnet,
+    _get_vpc_id_or_die,
+)
 from ray.autoscaler._private.aws.node_provider import AWSNodeProvider, make_ec2_resource
 from ray.autoscaler._private.cli_logger import cli_logger
 from ray.autoscaler._private.constants import BOTO_MAX_RETRIES
@@ -90,17 +97,31 @@ def on_demand(node_config: dict[str, Any]) -> dict[str, Any]:
 
 
 def refuse_open_group(cluster_config: dict[str, Any]) -> None:
-    """Abort when Ray would make the security group itself."""
+    """Abort when Ray would make the security group itself, or fill an empty one."""
     provider = cluster_config["provider"]
-    types = cluster_config["available_node_types"].values()
-    if all("SecurityGroupIds" in kind["node_config"] for kind in types):
-        return
     default = SECURITY_GROUP_TEMPLATE.format(cluster_config["cluster_name"])
     name = provider.get("security_group", {}).get("GroupName", default)
-    ec2 = make_ec2_resource(provider["region"], BOTO_MAX_RETRIES)
-    found = ec2.security_groups.filter(Filters=[{"Name": "group-name", "Values": [name]}])
-    if not any(group.ip_permissions for group in found):
-        cli_logger.abort(
-            f"{provider['region']} has no security group `{name}` with rules, and Ray would open "
-            "port 22 to the whole internet; run `python clusters/aws_once.py` (docs/cluster.md)"
-        )
+    ec2 = make_ec2_resource(
+        provider["region"], BOTO_MAX_RETRIES, provider.get("aws_credentials", {})
+    )
+    for vpc in sorted(_vpcs_without_group(cluster_config, ec2)):
+        here = [{"Name": "vpc-id", "Values": [vpc]}, {"Name": "group-name", "Values": [name]}]
+        if not any(group.ip_permissions for group in ec2.security_groups.filter(Filters=here)):
+            cli_logger.abort(
+                f"{provider['region']} has no security group `{name}` with rules in {vpc}, where "
+                "the machines go, and Ray would open port 22 to the whole internet; run `python "
+                f"clusters/aws_once.py` with `--vpc {vpc}` (docs/cluster.md)"
+            )
+
+
+def _vpcs_without_group(cluster_config: dict[str, Any], ec2: Any) -> set[str]:
+    """Where Ray puts the machines for which the file names no group: found out by Ray's own steps
+    before it looks for groups, because its choice of subnets is not the default VPC's."""
+    config = _configure_from_launch_template(copy.deepcopy(cluster_config))
+    config = _configure_from_network_interfaces(config)
+    kinds = [kind["node_config"] for kind in config["available_node_types"].values()]
+    without = [kind for kind in kinds if "SecurityGroupIds" not in kind]
+    if not without:
+        return set()
+    _configure_subnet(config)  # it writes SubnetIds into each of `kinds`
+    return {_get_vpc_id_or_die(ec2, kind["SubnetIds"][0]) for kind in without}

@@ -50,7 +50,8 @@ class Connection:
     def open(cls, given: str | None = None) -> Connection:
         """Find address and token and ask who is there.
 
-        Nothing that is no Ray dashboard ever receives the token."""
+        The token goes to what has answered as a Ray dashboard does, and at an address that the user
+        gave to a proxy that asks for it first. Nothing else ever receives it."""
         address, token = find_address(given), find_token()
         with trouble.in_words(address, token):
             _check_it_is_ray(address, token)
@@ -129,7 +130,9 @@ def _check_it_is_ray(address: Address, token: Token) -> None:
     import requests
 
     answer = requests.get(f"{address.url}/api/authentication_mode", timeout=TIMEOUT_SECONDS)
-    if answer.status_code in (401, 403):  # a proxy before the dashboard, which wants it first
+    # A proxy before the dashboard may want the token first. It gets it only where the user named
+    # the address: at the default one another program of this machine may be what answers.
+    if answer.status_code in (401, 403) and address.is_given:
         return
     kind = answer.headers.get("Content-Type", "").partition(";")[0] or "no content type"
     if answer.status_code != 200 or kind != "application/json":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tuner.cluster.connection import Connection
 from tuner.cluster.errand import last_line, run_errand
-from tuner.cluster.follow import WithoutRaysLines, follow
+from tuner.cluster.follow import WithoutRaysLines, follow, whole_log
 from tuner.cluster.names import run_of
 from tuner.errors import UserError
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 KILL_COMMAND = "kill-job"
 POLL_SECONDS = 1.0
+# How often to look again for the end of a job whose processes were not found.
+NOTICED_POLLS = 10
 # What a shell calls a process that Ctrl-C ended: the same as a local search that was stopped.
 STOPPED_CODE = 130
 
@@ -46,8 +49,7 @@ def show_log(connection: Connection, job: JobDetails, say: Callable[[str], None]
 
 def log_of(connection: Connection, job: JobDetails) -> str:
     """The whole log so far."""
-    with connection.words():
-        return str(connection.client.get_job_logs(str(job.submission_id)))
+    return whole_log(connection, str(job.submission_id))
 
 
 def stop(connection: Connection, job: JobDetails, *, now: bool = False) -> None:
@@ -63,10 +65,17 @@ def stop(connection: Connection, job: JobDetails, *, now: bool = False) -> None:
 
 
 def kill(connection: Connection, job_id: str) -> None:
-    """End a job's processes at once. Ray's own API has no such thing: it waits."""
+    """End a job's processes at once. Ray's own API has no such thing: it waits. UserError where
+    none was found and the job has not ended by itself."""
     answer = run_errand(connection, "kill", ["foldblend", KILL_COMMAND, job_id])
     if answer.code:
         raise UserError(f"{job_id}: could not be killed: {last_line(answer.log)}")
+    if last_line(answer.log) == killed_line(0) and not _ends_soon(connection, job_id):
+        raise UserError(
+            f"{job_id}: nothing was killed: the head found no process of it that it may end. It "
+            "was asked to stop, and does when its fold runs have ended their epochs; to end it at "
+            "once, kill its `foldblend search` there (`ray attach cluster.yaml`)"
+        )
 
 
 def kill_here(job_id: str) -> int:
@@ -80,6 +89,11 @@ def kill_here(job_id: str) -> int:
         except ProcessLookupError:
             continue
     return len(found)
+
+
+def killed_line(count: int) -> str:
+    """How `kill-job` says what it did."""
+    return f"{count} processes"
 
 
 def status_there(
@@ -110,6 +124,15 @@ def wait_for_end(
             interrupted()
 
 
+def _ends_soon(connection: Connection, job_id: str) -> bool:
+    """Whether a job whose processes are gone has ended: Ray notices that a moment later."""
+    for _ in range(NOTICED_POLLS):
+        if connection.job(job_id).status.is_terminal():
+            return True
+        time.sleep(POLL_SECONDS)
+    return False
+
+
 def _environments() -> Iterator[Path]:
     return Path("/proc").glob("[0-9]*/environ")
 
@@ -119,7 +142,8 @@ def _names(environment: Path, job_id: str) -> bool:
         values = environment.read_bytes().split(b"\0")
     except OSError:  # it has ended, or belongs to somebody else
         return False
-    begin, sign = b"RAY_JOB_CONFIG_JSON_ENV_VAR=", f'"{job_id}"'.encode()
+    # As Ray writes it: letters beyond ASCII are escaped.
+    begin, sign = b"RAY_JOB_CONFIG_JSON_ENV_VAR=", json.dumps(job_id).encode()
     return any(value.startswith(begin) and sign in value for value in values)
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 # After so long without a word, ask whether the cluster still answers: a tunnel may die silently.
 SILENCE_SECONDS = 30.0
+# A cluster that answers may still have lost the log's own connection: then the log is opened again,
+# at first after one silence, then less and less often, because each time all of it is read.
+LONGEST_SILENCE_SECONDS = 600.0
 # Between two tries to connect again, and how long to try in all. A sleeping laptop's time does
 # not count.
 PAUSE_SECONDS = 5.0
@@ -27,10 +30,11 @@ BREATH_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Patience:
-    """How a broken connection is met, in seconds: `silence` before it is doubted, `pause` between
-    tries, `limit` of all tries."""
+    """How a broken connection is met, in seconds: `silence` before it is doubted, `longest` before
+    a log that says nothing is opened again, `pause` between tries, `limit` of all tries."""
 
     silence: float = SILENCE_SECONDS
+    longest: float = LONGEST_SILENCE_SECONDS
     pause: float = PAUSE_SECONDS
     limit: float = PATIENCE_SECONDS
 
@@ -50,13 +54,14 @@ def follow(
     `skip`: so many characters of it were shown before. `say` hears about lost connections. `run`
     is named in the error of a cluster that does not come back (`UnreachableError`).
     NoSuchJobError where the head has been started anew meanwhile."""
-    shown, lost_at = skip, None
+    shown, lost_at, wait = skip, None, patience.silence
     while True:
         try:
-            for piece in _pieces(connection, job_id, shown, patience):
+            for piece in _pieces(connection, job_id, shown, patience.silence, wait):
                 if lost_at is not None:
                     say("connected again")
                 lost_at = None
+                wait = patience.silence if piece else min(2 * wait, patience.longest)
                 shown += len(piece)
                 write(piece)
             job = connection.job(job_id)
@@ -71,6 +76,12 @@ def follow(
             if time.monotonic() - lost_at > patience.limit:
                 raise trouble.lost(connection.address, job_id, run, error) from error
         time.sleep(patience.pause if lost_at is not None else BREATH_SECONDS)
+
+
+def whole_log(connection: Connection, job_id: str) -> str:
+    """All that a job has said so far, Ray's own lines included."""
+    with connection.words():
+        return str(connection.client.get_job_logs(job_id))
 
 
 class WithoutRaysLines:
@@ -98,20 +109,21 @@ class WithoutRaysLines:
         self._held = ""
 
 
-def _pieces(connection: Connection, job_id: str, skip: int, patience: Patience) -> Iterator[str]:
-    """The log from character `skip` on, as it is written. Raises UnreachableError."""
-    source = _watched(connection, job_id, patience)
+def _pieces(
+    connection: Connection, job_id: str, skip: int, silence: float, wait: float
+) -> Iterator[str]:
+    """The log from character `skip` on, as it is written; "" as in `_watched`. Raises
+    UnreachableError."""
+    source = _watched(connection, job_id, silence, wait)
     with asyncio.Runner() as runner:  # it turns Ctrl-C into a tidy end of what is awaited
         while True:
             with trouble.cut_in_words(connection.address, connection.token, job_id):
                 piece = runner.run(_next(source))
             if piece is None:
                 return
-            if skip >= len(piece):
-                skip -= len(piece)
-                continue
-            yield piece[skip:]
-            skip = 0
+            new, skip = piece[skip:], max(0, skip - len(piece))
+            if new or not piece:
+                yield new
 
 
 async def _next(source: AsyncGenerator[str]) -> str | None:
@@ -119,24 +131,51 @@ async def _next(source: AsyncGenerator[str]) -> str | None:
     return await anext(source, None)
 
 
-async def _watched(connection: Connection, job_id: str, patience: Patience) -> AsyncGenerator[str]:
-    """Ray's tail; in a silence the cluster is asked for the job, which raises where it is gone."""
-    tail = connection.client.tail_job_logs(job_id)
-    waiting: asyncio.Task[str] | None = None
+async def _watched(
+    connection: Connection, job_id: str, silence: float, wait: float
+) -> AsyncGenerator[str]:
+    """Ray's tail. Every `silence` seconds without a word the cluster is asked for the job, which
+    raises where it is gone. Where the job has ended, what the tail has not brought is read in one
+    piece; after `wait` seconds "" is the last piece, and the tail is to be opened again."""
+    tail = _Tail(connection.client.tail_job_logs(job_id))
+    heard, silent = 0, 0.0
     try:
-        while True:
-            waiting = waiting or asyncio.ensure_future(anext(tail))
-            done, _ = await asyncio.wait({waiting}, timeout=patience.silence)
-            if done:
-                task, waiting = waiting, None
-                try:
-                    yield task.result()
-                except StopAsyncIteration:
-                    return
-            elif (await asyncio.to_thread(connection.job, job_id)).status.is_terminal():
-                return  # its last lines are read once more, from where this one stopped
+        while silent < wait:
+            try:
+                piece = await tail.next(silence)
+            except StopAsyncIteration:
+                return
+            if piece is not None:
+                heard, silent = heard + len(piece), 0.0
+                yield piece
+                continue
+            silent += silence
+            if (await asyncio.to_thread(connection.job, job_id)).status.is_terminal():
+                yield (await asyncio.to_thread(whole_log, connection, job_id))[heard:]
+                return
+        yield ""
     finally:
-        if waiting is not None:
-            waiting.cancel()
-            await asyncio.gather(waiting, return_exceptions=True)
-        await tail.aclose()
+        await tail.close()
+
+
+class _Tail:
+    """Pieces of a log, waited for so long and no longer; none is lost by not waiting."""
+
+    def __init__(self, pieces: AsyncGenerator[str]) -> None:
+        self._pieces = pieces
+        self._waiting: asyncio.Task[str] | None = None
+
+    async def next(self, seconds: float) -> str | None:
+        """None where none came in time. StopAsyncIteration at the end."""
+        self._waiting = self._waiting or asyncio.ensure_future(anext(self._pieces))
+        done, _ = await asyncio.wait({self._waiting}, timeout=seconds)
+        if not done:
+            return None
+        task, self._waiting = self._waiting, None
+        return task.result()
+
+    async def close(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            await asyncio.gather(self._waiting, return_exceptions=True)
+        await self._pieces.aclose()

@@ -77,8 +77,9 @@ class Landing:
     def publish(self, run: str, files: Sequence[PackedFile], kept: Collection[str]) -> None:
         """Put every file that has arrived in its place, and remember it in `fetched.json`."""
         changed = {_top(file.name) for file in files if file.name not in kept}
+        brought = {_top(file.name) for file in files}
         before = read_record(self.folder).files
-        stay = [file for file in before if _top(file.name) not in {_top(f.name) for f in files}]
+        stay = [file for file in before if _top(file.name) not in brought]
         text = _record_text(Record(run, (*stay, *files)))
         if not self.folder.exists():
             (self.arriving / RECORD_FILE).write_text(text, encoding="utf-8")

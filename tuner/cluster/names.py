@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tuner.cluster import trouble
@@ -53,14 +53,17 @@ def our_jobs(jobs: Sequence[JobDetails]) -> list[JobDetails]:
 
 def find_job(text: str, jobs: Sequence[JobDetails]) -> JobDetails:
     """The job of this id, else the newest of this run (name or directory), else the only one whose
-    id begins so. NoSuchJobError names what is near."""
+    id begins so. NoSuchJobError names what is near; UserError where runs of several directories
+    have this name, because the newest of them may be somebody else's."""
     by_id = {str(job.submission_id): job for job in jobs}
     if text in by_id:
         return by_id[text]
     ours = our_jobs(jobs)
-    of_run = [job for job in ours if text in (_name(job.metadata or {}), run_of(job))]
-    if of_run:
-        return of_run[-1]
+    newest = {our_run(job): job for job in ours if _is_of_run(job, text)}
+    if len(newest) > 1:
+        raise trouble.several_runs(text, [_described(job) for job in newest.values()])
+    if newest:
+        return next(iter(newest.values()))
     begun = [job for job in ours if str(job.submission_id).startswith(text)]
     if len(begun) == 1:
         return begun[0]
@@ -72,5 +75,10 @@ def is_run(text: str) -> bool:
     return "/" in text or text.startswith("~")
 
 
-def _name(values: Mapping[str, str]) -> str:
-    return values.get(NAME, "")
+def _is_of_run(job: JobDetails, text: str) -> bool:
+    """Whether `text` is the name or the directory of a job's run."""
+    return text == (job.metadata or {}).get(NAME) or text.rstrip("/") == run_of(job)
+
+
+def _described(job: JobDetails) -> str:
+    return f"{job.submission_id} ({run_of(job)}, {str(job.status.value).lower()})"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from tuner.cluster.address import Address, Token
@@ -93,15 +94,20 @@ def head_anew(address: Address, job: str, run: str | None) -> NoSuchJobError:
     """A job that was there, and that the head no longer knows."""
     return NoSuchJobError(
         f"{address.url} no longer knows {job}: its head was started anew, which ended the job; "
-        f"`foldblend resume {run or 'RUN'}{address.option}` goes on from the last checkpoints"
+        f"`{_resume(address, run)}` goes on from the last checkpoints"
     )
 
 
 def _if_dead(address: Address, run: str | None) -> str:
     return (
         "If the head is dead, start the cluster again (`ray up cluster.yaml`) and "
-        f"`foldblend resume {run or 'RUN'}{address.option}` goes on from the last checkpoints"
+        f"`{_resume(address, run)}` goes on from the last checkpoints"
     )
+
+
+def _resume(address: Address, run: str | None) -> str:
+    """The command, to be pasted into a shell."""
+    return f"foldblend resume {shlex.quote(run) if run else 'RUN'}{address.option}"
 
 
 def check_ray(address: Address, there: str) -> None:
@@ -129,6 +135,14 @@ def no_such_job(job: str, known: Iterable[str]) -> NoSuchJobError:
             "`foldblend resume RUN` goes on with a run)"
         )
     return NoSuchJobError(f"{job}: the cluster has no such job; {end}")
+
+
+def several_runs(name: str, newest: Sequence[str]) -> UserError:
+    """`newest`: of each run of this name, the newest job in words."""
+    return UserError(
+        f"{name}: {len(newest)} runs of this name are on the cluster: {', '.join(newest)}; give "
+        "the job's id or the run directory instead"
+    )
 
 
 @contextmanager

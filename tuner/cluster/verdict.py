@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -32,7 +33,8 @@ def _wrongs(findings: Findings, needs: Needs, here: str) -> Iterator[str]:
         end = (
             "give the run directory as the cluster names it"
             if needs.exists
-            else f"go on with it by `foldblend resume {findings.run}`, or choose another name=…"
+            else f"go on with it by `foldblend resume {shlex.quote(findings.run)}`, or choose "
+            "another name=…"
         )
         yield f"{findings.run} on the cluster: {findings.wrong}; {end}"
     for node in findings.nodes:

@@ -59,6 +59,11 @@ class Evidence:
             return f"{FOLDER}/{name}.parquet cannot be read: {self.problems[name]}"
         if name in self.tables:
             return f"The analysis found nothing to list here ({FOLDER}/{name}.parquet is empty)."
+        if name == "duplicates":
+            return (
+                f"There is no {FOLDER}/{name}.parquet: images that look alike are only sought on a "
+                "machine that has decoded them."
+            )
         return (
             f"There is no {FOLDER}/{name}.parquet: this part of the analysis needs a blend over "
             "whole probabilities, and is written with it."

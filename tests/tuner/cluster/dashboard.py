@@ -27,16 +27,18 @@ def nodes(*rows: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass
 class Dashboard:
-    """`answers`: by path, JSON or a text (sent as HTML). `asked`: (path, Authorization header)."""
+    """`answers`: by path, JSON or a text (sent as HTML). `asked`: (path, Authorization header).
+    `behind_proxy`: even whether a token is wanted is told only to those who have it."""
 
     answers: dict[str, Any]
     wants_token: bool = True
+    behind_proxy: bool = False
     url: str = ""
     asked: list[tuple[str, str | None]] = field(default_factory=list)
 
     def respond(self, path: str, authorization: str | None) -> tuple[int, str, bytes]:
         self.asked.append((path, authorization))
-        free = path == "/api/authentication_mode"
+        free = path == "/api/authentication_mode" and not self.behind_proxy
         if self.wants_token and not free:
             if authorization is None:
                 return 401, "text/plain", b"Unauthorized: Missing authentication token"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,11 +39,12 @@ TOKEN = Token("secret", "a test")
 class MadeCluster:
     """Stands for a `Connection` and for Ray's client at once. `reply`: by command line. `submitted`
     is in order and complete; what was deleted is no longer among `known`. `tails`: one for each
-    time a log is followed: pieces, and an exception that ends them."""
+    time a log is followed: pieces, and an exception that ends them, or None for a connection that
+    says nothing any more."""
 
     known: list[Any] = field(default_factory=list)
     reply: Callable[[str], Reply] = lambda command: (0, "")
-    tails: list[Sequence[str | Exception]] = field(default_factory=list)
+    tails: list[Sequence[str | Exception | None]] = field(default_factory=list)
     submitted: list[dict[str, Any]] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
@@ -93,4 +95,7 @@ class MadeCluster:
         for piece in self.tails.pop(0):
             if isinstance(piece, Exception):
                 raise piece
-            yield piece
+            if piece is None:
+                await asyncio.Event().wait()
+            else:
+                yield piece

@@ -43,6 +43,14 @@ def test_the_port_of_rays_own_protocol_is_refused() -> None:
 def test_the_next_command_repeats_an_address_that_was_given() -> None:
     assert Address("http://a:1", "--address").option == " --address http://a:1"
     assert Address("http://a:1", "RAY_ADDRESS").option == ""
+    assert Address("http://a:1/?x=1&y", "--address").option == " --address 'http://a:1/?x=1&y'"
+
+
+def test_an_address_knows_whether_the_user_gave_it() -> None:
+    assert find_address("a:1", {}).is_given
+    assert find_address(None, {"RAY_ADDRESS": "http://a:1"}).is_given
+    assert not find_address(None, {}).is_given
+    assert not find_address(None, {"RAY_ADDRESS": "auto"}).is_given
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,53 @@ def test_an_account_without_the_tight_group_is_left_alone(subnet: str) -> None:
     assert machines.described() == []
 
 
+def group_in(vpc: str) -> str:
+    """The tight group, in a VPC."""
+    import boto3
+
+    from clusters.aws_once import ensure_group
+
+    return ensure_group(boto3.client("ec2", clouds.REGION), vpc, clouds.SSH_FROM)
+
+
+@pytest.fixture
+def other_vpc(subnet: str) -> tuple[str, str]:
+    """A VPC beside the default one, and a subnet of it in which machines are reached."""
+    import boto3
+
+    ec2 = boto3.client("ec2", clouds.REGION)
+    vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    made = ec2.create_subnet(
+        VpcId=vpc, CidrBlock="10.9.0.0/24", AvailabilityZone=f"{clouds.REGION}a"
+    )
+    inside = made["Subnet"]["SubnetId"]
+    ec2.modify_subnet_attribute(SubnetId=inside, MapPublicIpOnLaunch={"Value": True})
+    return vpc, inside
+
+
+def test_a_group_in_another_vpc_than_the_machines_is_none(other_vpc: tuple[str, str]) -> None:
+    from click import ClickException
+
+    group_in(other_vpc[0])
+    config = clouds.prepare(clouds.read("cluster.yaml"))
+    with pytest.raises(ClickException, match=r"with rules in vpc-\w+, where the machines go"):
+        refuse_open_group(config)
+    for kind in config["available_node_types"].values():
+        kind["node_config"]["SubnetIds"] = [other_vpc[1]]
+    refuse_open_group(config)
+
+
+def test_the_file_is_left_as_it_is(other_vpc: tuple[str, str]) -> None:
+    import boto3
+
+    from clusters.aws_once import default_vpc
+
+    group_in(default_vpc(boto3.client("ec2", clouds.REGION)))
+    config = clouds.prepare(clouds.read("cluster.yaml"))
+    refuse_open_group(config)
+    assert config == clouds.prepare(clouds.read("cluster.yaml"))
+
+
 def test_groups_of_ones_own_are_taken_as_they_are(subnet: str) -> None:
     config = clouds.prepare(clouds.read("cluster.yaml"))
     for kind in config["available_node_types"].values():

@@ -75,6 +75,23 @@ def test_what_is_no_dashboard_is_told_so_and_never_gets_the_token(answers: dict[
         assert [header for _, header in other.asked] == [None]
 
 
+def test_a_proxy_that_wants_the_token_first_gets_it_at_an_address_that_was_given() -> None:
+    connection, dashboard = opened(ray_answers(), behind_proxy=True)
+    assert connection.ray_version == "2.60.0"
+    assert [header for _, header in dashboard.asked] == [None, f"Bearer {TOKEN}"]
+
+
+def test_what_asks_for_a_token_at_the_default_address_never_gets_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A notebook server on the port of Ray's dashboard does."""
+    with serving(Dashboard({}, behind_proxy=True)) as notebooks:
+        monkeypatch.setattr("tuner.cluster.address.DEFAULT_URL", notebooks.url)
+        with pytest.raises(UserError, match=r"it is no Ray dashboard \(HTTP 401.*--address"):
+            Connection.open()
+    assert [header for _, header in notebooks.asked] == [None]
+
+
 def test_https_to_a_plain_server_is_said() -> None:
     with (
         serving(Dashboard(ray_answers())) as dashboard,

@@ -52,8 +52,32 @@ def test_a_kill_that_fails_is_said() -> None:
         control.kill(cluster, "job")  # type: ignore[arg-type]
 
 
+def test_a_kill_that_found_nothing_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "POLL_SECONDS", 0.0)
+    running = made_job("foldblend-a-1", "RUNNING", "/r/a")
+    cluster = MadeCluster(known=[running], reply=lambda command: (0, "0 processes\n"))
+    with pytest.raises(UserError, match=r"nothing was killed: .*kill its `foldblend search` there"):
+        control.kill(cluster, "foldblend-a-1")  # type: ignore[arg-type]
+
+
+def test_a_job_that_ended_before_it_was_killed_is_no_mistake(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ray notices a moment later that its processes are gone."""
+    cluster = MadeCluster(reply=lambda command: (0, "0 processes\n"))
+    states = iter(("RUNNING", "STOPPED"))
+    job, really = "foldblend-a-1", cluster.job
+    monkeypatch.setattr(control, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(
+        cluster, "job", lambda text: made_job(job, next(states)) if text == job else really(text)
+    )
+    control.kill(cluster, job)  # type: ignore[arg-type]
+    assert next(states, None) is None
+
+
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="/proc is Linux's")
-def test_a_jobs_processes_are_killed_and_no_others() -> None:
+@pytest.mark.parametrize("name", ["a", "größe-图"])
+def test_a_jobs_processes_are_killed_and_no_others(name: str) -> None:
     def start(job_id: str) -> subprocess.Popen:
         config = json.dumps({"metadata": {"job_submission_id": job_id}})
         return subprocess.Popen(
@@ -62,12 +86,12 @@ def test_a_jobs_processes_are_killed_and_no_others() -> None:
             stdout=subprocess.PIPE,
         )
 
-    wanted, other = start("foldblend-a-1"), start("foldblend-a-12")
+    wanted, other = start(f"foldblend-{name}-1"), start(f"foldblend-{name}-12")
     try:
         for process in (wanted, other):
             assert process.stdout
             process.stdout.readline()
-        assert control.kill_here("foldblend-a-1") == 1
+        assert control.kill_here(f"foldblend-{name}-1") == 1
         assert wanted.wait(timeout=60) == -signal.SIGKILL
         assert other.poll() is None
     finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from tests.tuner.cluster.made_cluster import MadeCluster, made_job
@@ -54,6 +56,64 @@ def test_a_tail_that_ends_early_is_taken_up_again(monkeypatch: pytest.MonkeyPatc
 
     job = follow(cluster, "job", end_it, patience=AT_ONCE)  # type: ignore[arg-type]
     assert job.status.value == "FAILED"
+
+
+def test_a_job_that_ends_while_its_log_is_silent_is_shown_to_its_end() -> None:
+    cluster = ended_job()
+    cluster.tails = [["one\n", None]]
+    cluster.logs["job"] = "one\ntwo\nthree\n"
+    assert followed(cluster) == ("one\ntwo\nthree\n", [])
+    cluster.tails = [["on", None]]
+    assert followed(cluster, skip=4)[0] == "two\nthree\n"
+
+
+def test_a_log_whose_connection_died_without_a_word_is_opened_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tuner.cluster.follow.BREATH_SECONDS", 0.0)
+    cluster = MadeCluster(known=[made_job("job", "RUNNING", "/r/a")])
+    cluster.tails = [["one\n", None], ["one\n", "two\n"]]
+    pieces: list[str] = []
+
+    def write(piece: str) -> None:
+        pieces.append(piece)
+        if piece == "two\n":
+            cluster.known = [made_job("job", "SUCCEEDED", "/r/a")]
+
+    follow(cluster, "job", write, patience=AT_ONCE)  # type: ignore[arg-type]
+    assert "".join(pieces) == "one\ntwo\n"
+    assert cluster.tails == []
+
+
+def test_a_job_that_says_nothing_is_asked_for_its_log_less_and_less_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each time reads the whole log once more. Asking for the job stays as frequent."""
+    monkeypatch.setattr("tuner.cluster.follow.BREATH_SECONDS", 0.0)
+    cluster = MadeCluster(known=[made_job("job", "RUNNING", "/r/a")])
+    cluster.tails = [[None], [None], [None], [None], []]
+    asked: Counter[int] = Counter()
+
+    def job(job_id: str) -> object:
+        asked[len(cluster.tails)] += 1
+        return made_job(job_id, "RUNNING" if cluster.tails else "SUCCEEDED", "/r/a")
+
+    cluster.job = job  # type: ignore[method-assign]
+    patience = Patience(silence=1 / 64, longest=4 / 64, pause=0.0, limit=60.0)
+    follow(cluster, "job", print, patience=patience)  # type: ignore[arg-type]
+    ends = 1  # after every tail the job is asked for as well
+    assert [asked[left] - ends for left in (4, 3, 2, 1)] == [1, 2, 4, 4]
+
+
+def test_a_cluster_that_answers_again_is_said_although_the_log_is_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tuner.cluster.follow.BREATH_SECONDS", 0.0)
+    cluster = ended_job()
+    cluster.tails = [["one\n", CUT], ["one\n", None]]
+    cluster.logs["job"] = "one\n"
+    text, said = followed(cluster)
+    assert (text, said[1:]) == ("one\n", ["connected again"])
 
 
 def test_a_cluster_that_stays_away_is_given_up_with_the_way_to_resume() -> None:

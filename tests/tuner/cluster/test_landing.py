@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tuner.cluster import landing as landing_module
 from tuner.cluster.landing import RECORD_FILE, Landing, check_strays, landing, read_record
 from tuner.cluster.parcel_format import PackedFile, sha256
 from tuner.errors import UserError
@@ -77,6 +78,18 @@ def test_another_part_of_the_run_comes_beside_the_first(tmp_path: Path) -> None:
     bring(tmp_path / "first", {"run.yaml": "r", "bundle/a": "aa"})
     assert bring(tmp_path / "first", {"run.yaml": "r", "oof/x": "xx"}) == {"run.yaml"}
     assert found(tmp_path / "first") == {"run.yaml": "r", "bundle/a": "aa", "oof/x": "xx"}
+
+
+def test_remembering_a_fetch_of_many_files_takes_as_long_as_there_are_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = {f"oof/{number}": "x" for number in range(200)}
+    bring(tmp_path / "first", many)
+    asked: list[str] = []
+    really = landing_module._top
+    monkeypatch.setattr(landing_module, "_top", lambda name: asked.append(name) or really(name))
+    bring(tmp_path / "first", {**many, "run.yaml": "r"})
+    assert len(asked) < 10 * len(many)
 
 
 def test_a_file_that_was_changed_here_is_brought_again(tmp_path: Path) -> None:

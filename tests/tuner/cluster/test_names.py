@@ -8,6 +8,7 @@ from tests.tuner.cluster.made_cluster import made_job
 from tuner.cluster import names
 from tuner.cluster.errand import ERRAND
 from tuner.cluster.trouble import NoSuchJobError
+from tuner.errors import UserError
 
 JOBS = [
     made_job("foldblend-cars-1111aaaa", "STOPPED", "s3://b/cars"),
@@ -57,6 +58,24 @@ def test_a_job_is_found_by_id_by_its_run_or_by_the_beginning_of_its_id(
 def test_an_ambiguous_or_unknown_name_is_no_job(text: str) -> None:
     with pytest.raises(NoSuchJobError):
         names.find_job(text, JOBS)
+
+
+def test_a_name_that_runs_of_two_directories_have_is_refused_with_both() -> None:
+    """Two people on one cluster: the newest may be somebody else's."""
+    jobs = [
+        made_job("foldblend-csv-1111aaaa", "RUNNING", "s3://mine/csv"),
+        made_job("foldblend-csv-2222bbbb", "STOPPED", "s3://yours/csv"),
+        made_job("foldblend-csv-3333cccc", "RUNNING", "s3://yours/csv"),
+    ]
+    with pytest.raises(UserError) as refused:
+        names.find_job("csv", jobs)
+    assert str(refused.value) == (
+        "csv: 2 runs of this name are on the cluster: foldblend-csv-1111aaaa (s3://mine/csv, "
+        "running), foldblend-csv-3333cccc (s3://yours/csv, running); give the job's id or the run "
+        "directory instead"
+    )
+    for text, found in (("s3://mine/csv/", "1111aaaa"), ("s3://yours/csv", "3333cccc")):
+        assert names.find_job(text, jobs).submission_id == f"foldblend-csv-{found}"
 
 
 def test_what_has_a_slash_is_a_run_directory() -> None:

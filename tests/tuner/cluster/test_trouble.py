@@ -69,6 +69,15 @@ def test_a_head_that_was_started_anew_says_how_to_resume() -> None:
     assert "`foldblend resume RUN" in str(trouble.head_anew(ADDRESS, "job", None))
 
 
+def test_a_command_to_paste_is_quoted_for_a_shell() -> None:
+    run = "s3://b/cars?endpoint_override=h:9000&scheme=http"
+    for error in (
+        trouble.lost(ADDRESS, "job", run, "Connection refused"),
+        trouble.head_anew(ADDRESS, "job", run),
+    ):
+        assert f"`foldblend resume '{run}' --address http://head:8265` goes on" in str(error)
+
+
 def test_a_job_that_is_not_there_names_what_is_near() -> None:
     known = ["foldblend-cars-1a", "foldblend-birds-2b"]
     assert "did you mean foldblend-cars-1a?" in str(trouble.no_such_job("cars", known))

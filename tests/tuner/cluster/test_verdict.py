@@ -37,6 +37,12 @@ def test_a_run_that_exists_says_how_to_go_on_with_it() -> None:
     assert "`foldblend resume /r/cars`, or choose another name=" in text
 
 
+def test_the_command_to_go_on_with_a_run_is_quoted_for_a_shell() -> None:
+    head = node("10.0.0.1", is_head=True)
+    text = verdict(Findings("/my runs/cars", "a run of this name exists", (head,)))
+    assert "`foldblend resume '/my runs/cars'`, or choose" in text
+
+
 def test_a_run_to_resume_that_is_not_there() -> None:
     text = verdict(findings(wrong="no run is there"), Needs("/r/cars", True))
     assert "give the run directory as the cluster names it" in text

@@ -24,7 +24,8 @@ from tuner.study import search
 
 @dataclass(frozen=True)
 class Timing:
-    """Wall clock in seconds of the whole call, and from the first epoch's end to the last's."""
+    """Wall clock in seconds of the whole call, and from the first fold run's start to the last's
+    end: the first epoch counts, Ray's start and the blend do not."""
 
     fold_epochs: int
     whole_seconds: float

@@ -1,36 +1,82 @@
-"""What the README claims, run."""
+"""What the README and the pages beside it claim, run."""
 
 from __future__ import annotations
 
 import re
 import shlex
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from ensemble.methods import METHODS
-from search_spaces.space import load_study
-from search_spaces.tree import members
+from search_spaces.compose import compose_tree
+from search_spaces.config import Configuration, RunConfig
+from search_spaces.space import Study, load_study
+from search_spaces.tree import TREE, members
 from tests.command import Command
 from tests.conftest import MakeTinyImages
 from tests.ensemble.made import member_probabilities
+from tuner.pruning import PruningRule
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RECIPE = (ROOT / "docs" / "recipe.md").read_text(encoding="utf-8")
 TINY = (
     *("--in-process", "backbone=test_resnet", "train.image_size=32", "train.epochs=1"),
     *("folds.k=2", "search.budget.configurations=1", "search.promotion.members=1"),
 )
+OF_CONFIGURATION = ("show", "search", "preview", "submit")
 
 
-def commands(start: str) -> list[list[str]]:
-    """The README's commands that begin so, as the shell would split them."""
-    blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+def commands(start: str, page: str = README) -> list[list[str]]:
+    """The commands of a page's blocks that begin so, as the shell would split them."""
+    blocks = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [shlex.split(line, comments=True) for line in lines if line.startswith(start)]
+
+
+def inline(start: str, page: str) -> list[list[str]]:
+    """Those inside the text."""
+    text = re.sub(r"```.*?```", "", page, flags=re.DOTALL)
+    return [shlex.split(code) for code in re.findall(r"`([^`]+)`", text) if code.startswith(start)]
+
+
+def composing() -> list[list[str]]:
+    """Every whole command that reads a configuration; "RUN" and "…" stand for something else."""
+    found = [
+        command
+        for page in (README, RECIPE)
+        for word in OF_CONFIGURATION
+        for start in (f"foldblend {word} ",)
+        for command in (*commands(start, page), *inline(start, page))
+    ]
+    whole = [one for one in found if "--resume" not in one and "…" not in " ".join(one)]
+    return [one for place, one in enumerate(whole) if one not in whole[:place]]
+
+
+def composed(command: list[str], folder: Path) -> Study:
+    """What a command searches. Its --config-dir is made in `folder` of what the page shows."""
+    words, config_dir = command[2:], None
+    for option in ("--config-dir", "-o"):
+        if option in words:
+            place = words.index(option)
+            name = words[place + 1]
+            del words[place : place + 2]
+            if option == "--config-dir":
+                config_dir = folder / name
+    if config_dir is not None:
+        shown = re.findall(r"`(\w+)/(experiment/\w+\.yaml)`.*?```yaml\n(.*?)```", README, re.DOTALL)
+        for name, path, content in shown:
+            file = folder / name / path
+            file.parent.mkdir(parents=True)
+            file.write_text(content)
+    return load_study(words, config_dir)
 
 
 def test_every_link_leads_somewhere() -> None:
@@ -40,24 +86,85 @@ def test_every_link_leads_somewhere() -> None:
     assert not missing
 
 
-@pytest.mark.parametrize("command", commands("foldblend search"), ids=" ".join)
-def test_every_search_command_composes(command: list[str]) -> None:
-    overrides = [word for word in command[2:] if not word.startswith("--")]
-    assert load_study(overrides).space.backbones()
+def test_the_pages_have_commands_of_every_kind() -> None:
+    for word in OF_CONFIGURATION:
+        assert any(command[1] == word for command in composing()), word
+    assert len(inline("foldblend show ", README)) == len(inline("foldblend show ", RECIPE)) == 1
 
 
-def test_every_key_of_the_table_exists(monkeypatch, capsys) -> None:
-    shown = Command(monkeypatch, capsys)("show", "experiment=digits").out
-    table = README.split("| key | what it bounds or chooses |")[1].split("\n\n")[0]
-    names = [name.split(".")[-1] for name in re.findall(r"`([a-z_.*]+)`", table.split("ASHA")[0])]
-    assert names
-    for name in names:
-        assert name == "*" or f"{name}:" in shown, name
+@pytest.mark.parametrize("command", composing(), ids=" ".join)
+def test_every_command_composes(command: list[str], tmp_path: Path) -> None:
+    assert composed(command, tmp_path).space.backbones()
+
+
+def test_overrides_inside_the_text_compose() -> None:
+    """Those of the questions, added to a search: as many at once as do not set the same key."""
+    questions = README.split("## Questions")[1].split("\n## ")[0]
+    found = re.findall(r"`('?[a-z_.]+=[^` ]+(?: [a-z_.]+=[^` ]+)*)`", questions)
+    batches: list[dict[str, str]] = [{}]
+    for override in (one for code in found for one in shlex.split(code)):
+        key = override.partition("=")[0]
+        if key in batches[-1]:
+            batches.append({})
+        batches[-1][key] = override
+    assert sum(map(len, batches)) > 8
+    for batch in batches:
+        assert load_study(
+            ["data.path=train.csv", *({"experiment": "experiment=csv"} | batch).values()]
+        )
+
+
+@pytest.mark.parametrize("page", [README, RECIPE], ids=["README.md", "recipe.md"])
+def test_every_key_of_the_tables_exists(page: str) -> None:
+    """`.name` stands for a key beside the one before it; a value may follow."""
+    tree = compose_tree(["experiment=csv", "data.path=train.csv"])
+    tables = re.findall(r"^\| key \|.*?\n\|-.*?\n(.*?)\n\n", page, re.MULTILINE | re.DOTALL)
+    cells = [row.split("|")[1] for table in tables for row in table.splitlines()]
+    keys = [re.findall(r"`([a-z_.*]+)[=`]", cell) for cell in cells]
+    assert len(keys) > 5
+    for names in keys:
+        group = ""
+        for name in names:
+            whole = group + name if name.startswith(".") else name
+            group = whole.rpartition(".")[0]
+            assert _is_key(tree, whole), whole
+
+
+def _is_key(tree: Mapping[str, Any], whole: str) -> bool:
+    """Whether a key is in the tree, or has a default that the files leave to the types."""
+    group, _, name = whole.rpartition(".")
+    if not group:
+        return name in tree
+    kinds: dict[str, Any] = {**RunConfig.model_fields, **Configuration.model_fields}
+    for part in group.split("."):
+        kinds = kinds[part].annotation.model_fields
+    return name in ("*", *kinds)
+
+
+def test_the_budget_of_the_questions_is_that_of_the_experiment() -> None:
+    study = load_study(["experiment=csv", "data.path=train.csv"])
+    (epochs,) = study.space.reachable("train.epochs")
+    budget, promotion = study.run.search.budget, study.run.search.promotion
+    first, rest = budget.configurations or 0, study.run.folds.k - 1
+    total = first * epochs + promotion.members * rest * epochs
+    formula = f"{first} * {epochs} + {promotion.members} * {rest} * {epochs} = {total}"
+    assert f"`{formula}`" in README
+
+
+def test_the_rungs_of_the_questions_are_those_of_the_experiment() -> None:
+    study = load_study(["experiment=csv", "data.path=train.csv"])
+    (epochs,) = study.space.reachable("train.epochs")
+    rule = PruningRule(**study.run.search.pruning.model_dump())
+    rungs = [str(epoch) for epoch in range(1, epochs + 1) if rule.is_rung(epoch, epochs)]
+    assert f"({', '.join(rungs)} of {epochs})" in README
+    assert rule.reduction_factor == 2.0  # "the better half"
 
 
 def test_every_make_target_exists() -> None:
-    makefile = (ROOT / "Makefile").read_text()
-    for _, target in commands("make "):
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = [*commands("make "), *inline("make ", README)]
+    assert targets
+    for _, target in targets:
         assert f"\n{target}:" in makefile
 
 
@@ -119,23 +226,32 @@ def test_the_command_for_files_of_other_programs_blends_them(
     assert pd.read_csv(tmp_path / "submission.csv")["id"].tolist() == ids
 
 
-@pytest.mark.parametrize("name", ["blending.md", "recipe.md"])
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "docs").glob("*.md")))
 def test_the_links_of_a_page_lead_somewhere(name: str) -> None:
-    page = (ROOT / "docs" / name).read_text()
+    page = (ROOT / "docs" / name).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)", page) if "://" not in link]
-    assert links
     assert not [link for link in links if not (ROOT / "docs" / link).exists()]
 
 
 def test_the_blending_page_knows_every_method() -> None:
-    page = (ROOT / "docs" / "blending.md").read_text()
+    page = (ROOT / "docs" / "blending.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\w+)` \|", page.split("## Methods")[1], re.MULTILINE)[
         : len(METHODS)
     ] == list(METHODS)
 
 
 def test_the_recipe_page_knows_every_member() -> None:
-    page = (ROOT / "docs" / "recipe.md").read_text()
     for group in ("loss", "optimizer", "schedule", "preprocess", "tta"):
         for member in members(group):
-            assert f"`{member}`" in page, f"{group}={member}"
+            assert f"`{member}`" in RECIPE, f"{group}={member}"
+
+
+def test_the_recipe_page_names_every_backbone_that_is_not_for_commercial_use() -> None:
+    """By timm's own word, so that a new member cannot be forgotten."""
+    from timm.models import get_pretrained_cfg
+
+    section = RECIPE.split("### Licences of the weights")[1].split("\n### ")[0]
+    for member in members("backbone"):
+        name = yaml.safe_load((TREE / "backbone" / f"{member}.yaml").read_text())["name"]
+        licence = getattr(get_pretrained_cfg(name), "license", None) or ""
+        assert (f"`{member}`" in section) == ("nc" in licence.split("-")), member

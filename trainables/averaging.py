@@ -16,6 +16,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from search_spaces.config import AveragingConfig
 from trainables.points import even_points
+from trainables.step import micro_batches
 
 
 def build_averager(config: AveragingConfig, model: nn.Module) -> Averager | None:
@@ -140,6 +141,7 @@ def recompute_batch_norm(
     device: torch.device,
     *,
     held: frozenset[str] = frozenset(),
+    at_once: int | None = None,
 ) -> None:
     """Measure the statistics of batch norm anew, as means over `batches` of training images, each
     (n, 3, H, W) float32. Without batch norm nothing is done and no batch is taken.
@@ -147,8 +149,9 @@ def recompute_batch_norm(
     Like torch.optim.swa_utils.update_bn, but only batch norm is in training mode: its statistics
     are to be those of a model that predicts, without dropout (Li et al. 2018, arXiv:1801.05134),
     and no random number is drawn. `held`, from `held_batch_norms`: those that stay as they are.
-    Batches of one image, which batch norm cannot measure, are passed over. Raises ValueError where
-    no batch is left."""
+    `at_once`: larger batches go through the model in parts of at most so many images, each of which
+    then counts as a batch. Batches of one image, which batch norm cannot measure, are passed over.
+    Raises ValueError where no batch is left."""
     norms = {
         module: module.momentum
         for name, module in model.named_modules()
@@ -163,14 +166,17 @@ def recompute_batch_norm(
         norm.momentum = None  # the mean of all batches
         norm.training = True
     measured = 0
-    for batch in batches:
-        if len(batch) > 1:
-            model(batch.to(device))
-            measured += 1
-    for norm, momentum in norms.items():
-        norm.momentum = momentum
-    for module, mode in modes.items():
-        module.training = mode
+    try:
+        for batch in batches:
+            for part in micro_batches(len(batch), at_once or len(batch)):
+                if part.stop - part.start > 1:
+                    model(batch[part].to(device))
+                    measured += 1
+    finally:
+        for norm, momentum in norms.items():
+            norm.momentum = momentum
+        for module, mode in modes.items():
+            module.training = mode
     if not measured:
         raise ValueError("batch norm needs a batch of two or more training images, got none")
 

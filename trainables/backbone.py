@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import timm
 from torch import Tensor, nn
@@ -25,6 +24,7 @@ from trainables.earlier_run import (
 from trainables.errors import DataError
 from trainables.folds import FoldTable
 from trainables.recipe import BackboneError, HeadKind, Normalisation, Part, Recipe, one_line
+from trainables.starting_weights import refuse_weights_of_a_fold
 from trainables.timm_models import (
     NAME,
     NOT_IN_TIMM,
@@ -35,6 +35,7 @@ from trainables.timm_models import (
     build_timm_model,
     check_backbone_name,
     check_hub_weights,
+    folder_of,
     normalisation_of,
     rebuild_part,
     weights_file,
@@ -90,8 +91,9 @@ def build_backbone(
 
     A `loss` with a margin makes a cosine head. `fold` and `folds` (the run's own) are needed where
     the configuration starts from an earlier run. `normalisation`: that of the data set, instead of
-    the models' own. Raises BackboneError for an unknown name, weights that do not fit, a hub out of
-    reach, or an earlier run with other folds."""
+    the models' own. Raises BackboneError for an unknown name, weights that do not fit, weights of a
+    fold run that do not come by `from_run`, a hub out of reach, or an earlier run with other
+    folds."""
     earlier = _earlier_folds(config, fold, folds)
     if config.second is None and not (loss and loss.has_margin):
         built = _build_plain(config, n_classes, image_size, earlier)
@@ -99,6 +101,8 @@ def build_backbone(
         built = _build_composed(config, n_classes, image_size, loss, earlier, normalisation)
     if normalisation:
         built = replace(built, recipe=replace(built.recipe, normalisation=normalisation))
+    for source in _sources(config):  # by now what the hub sent is here too
+        _refuse_weights_of_folds(source, config)
     if config.grad_checkpointing:
         _checkpoint_gradients(built.model, config)
     return built
@@ -116,29 +120,28 @@ def rebuild(recipe: Recipe, n_classes: int) -> nn.Module:
 
 def check_backbone(config: BackboneConfig, timeout_seconds: float = 5.0) -> None:
     """Raises BackboneError at once for what would fail when the model is built: an unknown name,
-    weights that are neither cached nor in reach, a folder without a file for the model, or a
-    `from_run` that is no such folder."""
+    weights that are neither cached nor in reach, a folder without a file for the model, weights of
+    a fold run that do not come by `from_run`, or a `from_run` that is no such folder."""
     for source in _sources(config):
         check_backbone_name(source.name, key=source.key)
         if source.from_run:
             split_folder(source.from_run, FROM_RUN_KEYS[source.key])
-        elif source.weights:
-            _refuse_weights_of_a_fold(weights_file(source.name, source.weights, source.key), source)
-        elif config.pretrained:
+        elif config.pretrained and not source.weights:
             check_hub_weights(source.name, timeout_seconds, key=source.key)
+        _refuse_weights_of_folds(source, config)
 
 
-def _refuse_weights_of_a_fold(file: Path, source: _Source) -> None:
-    """One fold's weights for all folds would carry labels to rows that they are to predict."""
-    folder = file.resolve().parent
-    run = folder.parents[2] if len(folder.parents) > 2 else folder
-    if folder.name.startswith("fold=") and (run / "folds.parquet").exists():
-        key = WEIGHTS_KEYS[source.key]
-        raise BackboneError(
-            f"{key}={source.weights}: the weights of one fold of a run, which have seen labels of "
-            f"the other folds; write {FROM_RUN_KEYS[source.key]}={folder.parent}, then each fold "
-            "starts from its own"
-        )
+def _refuse_weights_of_folds(source: _Source, config: BackboneConfig) -> None:
+    """Whatever one backbone starts from, if not from an earlier run fold by fold."""
+    way = FROM_RUN_KEYS[source.key]
+    if source.from_run:
+        return
+    if source.weights:
+        said = f"{WEIGHTS_KEYS[source.key]}={source.weights}"
+        refuse_weights_of_a_fold(weights_file(source.name, source.weights, source.key), said, way)
+    elif config.pretrained and (folder := folder_of(source.name)):
+        for file in sorted(folder.glob("*.safetensors")):
+            refuse_weights_of_a_fold(file, f"{source.key}={source.name}", way)
 
 
 def check_earlier_runs(config: BackboneConfig, folds: FoldTable) -> None:

@@ -42,6 +42,7 @@ class CacheBuilder:
         self.limit_bytes = limit_bytes
         self._stack = contextlib.ExitStack()
         self._writer: CacheWriter | None = None
+        self._is_full = False
 
     def __enter__(self) -> CacheBuilder:
         key = images_key(self.paths, self.size, self.preprocess)
@@ -65,19 +66,18 @@ class CacheBuilder:
         """Decode one image file's bytes and keep the square. Threads may do so at once. Raises
         UnreadableImageError, as `decode_image`; such rows must not be among `finish`'s."""
         square, aspect = prepared_square(content, self.size, self.preprocess, name)
-        writer = self._writer
-        if writer is None:
+        if self._writer is None or self._is_full:
             return
         try:
-            writer.put(row, square, aspect)
+            self._writer.put(row, square, aspect)
         except OSError:  # the disk filled up: go on looking
-            self._writer = None
-            writer.abandon()
+            # Other threads may be writing: the file is closed when all of them are done.
+            self._is_full = True
 
     def finish(self, paths: Sequence[str], digest_key: str) -> None:
         """Give the file its name. `paths`: of the images that are left, in order. Every one of
         them was stored."""
-        if self._writer is None:
+        if self._writer is None or self._is_full:
             return
         writer, self._writer = self._writer, None
         rows = _rows_of(paths, self.paths)

@@ -18,7 +18,7 @@ from ensemble.files import Location
 from ensemble.store import OofStore
 from trainables.errors import DataError
 from trainables.folds import FoldTable, read_folds
-from trainables.recipe import BackboneError, Recipe
+from trainables.recipe import BackboneError, Recipe, WeightsNotHereError
 from trainables.run_paths import RunPaths
 from trainables.weights import read_weights
 
@@ -56,19 +56,22 @@ class EarlierFold:
 def earlier_fold(folder: str, fold: int, folds: FoldTable, key: str) -> EarlierFold:
     """What fold `fold` starts from: `folder` is `RUN/weights/CONFIG_ID`, a path or a URI.
 
-    BackboneError, naming `key`, where it is no such folder, its weights are missing or damaged, or
-    that run's folds are not ours."""
+    BackboneError, naming `key`, where it is no such folder, its weights are damaged, or that run's
+    folds are not ours; WeightsNotHereError where they are missing."""
     run, config_id = split_folder(folder, key)
     try:
         check_same_folds(folds, run)
         location = RunPaths(run).weights(config_id, fold)
         if not location.exists():
-            raise BackboneError(f"{key}={folder}: {location} is missing; was that run completed?")
+            raise WeightsNotHereError(
+                f"{key}={folder}: {location} is missing; was that run completed?"
+            )
         recipe, state = read_weights(location)
     except BackboneError:
         raise
     except (DataError, ValueError) as error:
-        raise BackboneError(f"{key}={folder}: {error}") from error
+        kind = BackboneError if RunPaths(run).folds.exists() else WeightsNotHereError
+        raise kind(f"{key}={folder}: {error}") from error
     return EarlierFold(recipe, state, location)
 
 

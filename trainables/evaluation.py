@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from search_spaces.config import Configuration
+from trainables.memory import halved_until_it_fits
 from trainables.precision import FULL, Precision, exact_arithmetic
 from trainables.predict import predict_probabilities
 from trainables.recipe import Normalisation
 from trainables.run_data import RunData
-from trainables.step import is_out_of_memory, release_memory
 from trainables.views import PLAIN, Shown, cached, replayed, view_batches
 
 # Without gradients, what fits in memory in training fits several times over.
@@ -95,19 +95,23 @@ class Evaluation:
     def _predict(
         self, model: nn.Module, shown: Shown, precision: Precision, *, with_tta: bool
     ) -> np.ndarray:
-        while True:
-            try:
-                return self._predict_once(model, shown, precision, with_tta=with_tta)
-            except RuntimeError as error:
-                used = min(self._batch_size, len(shown))
-                if not is_out_of_memory(error) or used < 2:
-                    raise
-            # Outside of `except`: the traceback holds the activations of the batch that failed.
-            self._batch_size = used // 2
-            release_memory(self._device)
+        def predict(batch_size: int) -> np.ndarray:
+            return self._predict_once(model, shown, precision, batch_size, with_tta=with_tta)
+
+        size = min(self._batch_size, max(1, len(shown)))
+        proba, fitted = halved_until_it_fits(predict, size, self._device)
+        if fitted < size:
+            self._batch_size = fitted
+        return proba
 
     def _predict_once(
-        self, model: nn.Module, shown: Shown, precision: Precision, *, with_tta: bool
+        self,
+        model: nn.Module,
+        shown: Shown,
+        precision: Precision,
+        batch_size: int,
+        *,
+        with_tta: bool,
     ) -> np.ndarray:
         configuration = self._configuration
         tta = configuration.tta if with_tta else PLAIN
@@ -116,7 +120,7 @@ class Evaluation:
             configuration,
             tta,
             seed=self._data.record.config.seed,
-            batch_size=self._batch_size,
+            batch_size=batch_size,
         )
         with exact_arithmetic(precision == FULL):
             return predict_probabilities(

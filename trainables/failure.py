@@ -9,15 +9,17 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from ensemble.errors import BlendError
-from trainables.backbone import BackboneError
 from trainables.errors import DataError
 from trainables.optim import OptimizerError
 from trainables.precision import PrecisionError
+from trainables.recipe import BackboneError, WeightsNotHereError
 
-Kind = Literal["crash", "lost", "diverged", "fatal"]
+Kind = Literal["crash", "lost", "diverged", "refused", "fatal"]
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-# Mistakes in what was asked for: every fold run would end the same, at once.
-_SETUP_ERRORS = (DataError, BackboneError, OptimizerError, PrecisionError, BlendError)
+# What lies outside of the configurations: it can be put right, and then the search goes on.
+_SETUP_ERRORS = (DataError, WeightsNotHereError, BlendError)
+# What is wrong with one configuration alone: others may be sound.
+_REFUSALS = (BackboneError, OptimizerError, PrecisionError)
 
 
 class DivergedError(ArithmeticError):
@@ -28,8 +30,9 @@ class DivergedError(ArithmeticError):
 class Failure:
     """`crash` may succeed when tried again, `lost` ended for its machine's sake (it went away, or
     cannot read the images) and is no fault of the fold run, `diverged` would end the same again,
-    `fatal` is a fault of the set-up that would hit every fold run, so the search ends with
-    `message` as its one line."""
+    `refused` is a configuration that cannot be built as it is, while others may be sound, `fatal`
+    is a fault of the set-up that would hit every fold run, so the search ends with `message` as its
+    one line, to be resumed when it is put right."""
 
     kind: Kind
     message: str
@@ -52,6 +55,8 @@ def describe(error: BaseException) -> Failure:
         return Failure("fatal", no_space_message(error), trace)
     if isinstance(error, _SETUP_ERRORS):
         return Failure("fatal", str(error), trace)
+    if isinstance(error, _REFUSALS):
+        return Failure("refused", str(error), trace)
     line = " ".join(f"{type(error).__name__}: {error}".split())
     return Failure("crash", line[:500], trace)
 

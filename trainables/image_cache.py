@@ -129,6 +129,16 @@ class ImageCache:
 ImageSource: TypeAlias = ImageCache | DecodedSource
 
 
+def aspects_of(
+    source: ImageSource, rows: npt.NDArray[np.integer], preprocess: PreprocessConfig
+) -> npt.NDArray[np.float32]:
+    """(n,) width / height of the originals; ones where squashing makes nothing depend on it: to
+    know it may mean to read every file."""
+    if preprocess.resize == "squash":
+        return np.ones(len(rows), np.float32)
+    return source.aspects[rows]
+
+
 class NoRoom(Exception):  # noqa: N818 (a finding, not an error)
     """The cache does not fit; one line that says why."""
 

@@ -11,8 +11,9 @@ from typing import Any
 import cv2
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
+from trainables.errors import DataError
 from trainables.loader_settings import (
     PROBE_BATCHES,
     WARM_UP,
@@ -20,12 +21,17 @@ from trainables.loader_settings import (
     measured_settings,
     starting_settings,
 )
+from trainables.memory import halved_until_it_fits
 from trainables.train_batches import Augmentation, HostBatch, Place, TrainBatches, deliver
 
 
 class TrainLoader:
     """Who prepares the batches changes their speed and nothing else. `workers`: processes, None to
-    choose after the first batches were measured."""
+    choose after the first batches were measured; `cores`: that this fold run may keep busy, None
+    for its share by the GPUs it sees.
+
+    `at_once`: images in the making on the device at a time, None for a whole batch. When the
+    device's memory runs out, that is halved, for all that follows too."""
 
     def __init__(
         self,
@@ -35,10 +41,13 @@ class TrainLoader:
         n_classes: int,
         device: torch.device,
         workers: int | None = None,
+        cores: int | None = None,
     ) -> None:
         self.settings = starting_settings(device, workers)
         self._batches, self._how = batches, how
         self._n_classes, self._device = n_classes, device
+        self._cores = cores
+        self.at_once: int | None = None
         self._is_measured = workers is not None or device.type == "cpu"
         self._places: list[Place] = []
         self._processes: DataLoader | None = None
@@ -46,6 +55,10 @@ class TrainLoader:
     def __len__(self) -> int:
         """The number of batches in an epoch."""
         return len(self._batches)
+
+    def at_most(self, images: int) -> None:
+        """Have no more in the making at a time than go through the model."""
+        self.at_once = min(self.at_once or images, images)
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Inputs and targets on the device, in order: see `train_batches.deliver`."""
@@ -66,7 +79,14 @@ class TrainLoader:
         return (self._batches[place] for place in places)
 
     def _deliver(self, batch: HostBatch) -> tuple[Tensor, Tensor]:
-        return deliver(batch, self._how, self._n_classes, self._device)
+        def make(at_once: int) -> tuple[Tensor, Tensor]:
+            return deliver(batch, self._how, self._n_classes, self._device, at_once)
+
+        size = min(self.at_once or len(batch.labels), len(batch.labels))
+        made, fitted = halved_until_it_fits(make, size, self._device)
+        if fitted < size:
+            self.at_once = fitted
+        return made
 
     def _measure(self, places: Sequence[Place]) -> Iterator[tuple[Tensor, Tensor]]:
         """Hand these out one by one, and choose the settings by how long each took to prepare and
@@ -86,7 +106,7 @@ class TrainLoader:
             self.settings,
             _median(preparing[counted]),
             _median(stepping[counted]),
-            cpus_for_one_device(),
+            self._cores or cpus_for_one_device(),
         )
         self._is_measured = True
 
@@ -113,7 +133,7 @@ class TrainLoader:
     def _from_processes(self, places: Sequence[Place]) -> Iterator[HostBatch]:
         if self._processes is None:
             self._processes = DataLoader(
-                self._batches,
+                _Told(self._batches),
                 batch_size=None,
                 sampler=self._places,
                 num_workers=self.settings.workers,
@@ -129,7 +149,28 @@ class TrainLoader:
                 multiprocessing_context="spawn",
             )
         self._places[:] = places
-        return iter(self._processes)
+        return map(_as_batch, self._processes)
+
+
+class _Told(Dataset):
+    """The batches for another process, from which an error about the images comes as a value. One
+    that is raised there torch makes anew here, out of a text of many lines, and what it is about
+    (which image, of which kind) is lost."""
+
+    def __init__(self, batches: TrainBatches) -> None:
+        self._batches = batches
+
+    def __getitem__(self, place: Place) -> HostBatch | DataError:
+        try:
+            return self._batches[place]
+        except DataError as error:
+            return error
+
+
+def _as_batch(told: HostBatch | DataError) -> HostBatch:
+    if isinstance(told, DataError):
+        raise told
+    return told
 
 
 def _median(values: Sequence[float]) -> float:

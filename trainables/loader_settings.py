@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+
+from trainables.images import usable_cores
 
 # Measured steps before the choice; the first of them warm up and do not count.
 WARM_UP, PROBE_BATCHES = 2, 8
@@ -50,7 +52,14 @@ def measured_settings(
     return LoaderSettings(workers, prefetch=2, pinned=before.pinned)
 
 
+def cores_of_share(cores: int, share: Mapping[str, float], machine: Mapping[str, float]) -> int:
+    """Of a machine's `cores` those of one fold run. `share`: what it takes of the "CPU" and "GPU"
+    that the `machine` has. The larger part of the two counts: with one GPU of four a fourth of the
+    cores, for no more than four such fold runs fit, however few CPUs they ask for."""
+    parts = [share.get(kind, 0.0) / machine[kind] for kind in ("CPU", "GPU") if machine.get(kind)]
+    return max(1, int(cores * min(1.0, max(parts, default=1.0)) + 1e-9))
+
+
 def cpus_for_one_device() -> int:
-    """This machine's cores for each of its GPUs."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (cores or 1) // max(1, torch.cuda.device_count()))
+    """This machine's cores for each of the GPUs that this process sees."""
+    return max(1, usable_cores() // max(1, torch.cuda.device_count()))

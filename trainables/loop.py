@@ -30,6 +30,7 @@ from trainables.fold_files import FoldFiles, paths_of, stored_result
 from trainables.freezing import apply_freezing, trainable_stages
 from trainables.loader import TrainLoader
 from trainables.losses import build_loss
+from trainables.memory import halved_until_it_fits
 from trainables.optim import build_optimizer
 from trainables.precision import FULL, choose_precision, fast_products
 from trainables.run_data import RunData
@@ -42,9 +43,13 @@ from trainables.weights import copy_of
 
 
 def run_fold(
-    task: FoldTask, data: RunData, device: torch.device | None = None
+    task: FoldTask,
+    data: RunData,
+    device: torch.device | None = None,
+    cores: int | None = None,
 ) -> Iterator[EpochResult]:
-    """Train `task` epoch by epoch, from its checkpoint where there is one.
+    """Train `task` epoch by epoch, from its checkpoint where there is one. `device`: None for a GPU
+    where there is one; `cores`: that may prepare batches for it, None for all.
 
     Yields an EpochResult after every epoch that was not reported before; the last has `done` set
     and comes after every file is complete. A fold run that is complete on disk is only reported."""
@@ -54,7 +59,7 @@ def run_fold(
         paths_of(task).checkpoint_folder(task.config_id, task.fold).delete()
         yield finished
         return
-    run = FoldRun(task, data, device or default_device())
+    run = FoldRun(task, data, device or default_device(), cores)
     yield from unreported(run.restore(), task.reported_epochs)
     while not run.is_over:
         result = run.next_epoch()
@@ -69,9 +74,11 @@ def default_device() -> torch.device:
 class FoldRun:
     """The moving parts of one fold run: model, optimizer, schedule and where they stand."""
 
-    def __init__(self, task: FoldTask, data: RunData, device: torch.device) -> None:
+    def __init__(
+        self, task: FoldTask, data: RunData, device: torch.device, cores: int | None = None
+    ) -> None:
         torch.set_num_threads(task.threads)
-        self.task, self.data, self.device = task, data, device
+        self.task, self.data, self.device, self.cores = task, data, device, cores
         configuration = task.configuration
         self.train = configuration.train
         self.epochs, self.epoch, self.is_over = self.train.epochs, 0, False
@@ -123,6 +130,7 @@ class FoldRun:
             self.recipe.normalisation,
             on_device=self.device.type != "cpu",
             threads=self.task.threads,
+            channels_last=self.train.channels_last,
         )
         batches = TrainBatches(
             self.data.cache_of(configuration.preprocess),
@@ -138,6 +146,7 @@ class FoldRun:
             n_classes=len(self.data.record.classes),
             device=self.device,
             workers=config.data.workers,
+            cores=self.cores,
         )
 
     def _build_optimizer(self) -> None:
@@ -156,6 +165,8 @@ class FoldRun:
         self.averager = build_averager(configuration.averaging, self.model)
         forward: Callable[[Tensor], Tensor] = self.model
         if self.train.compile:
+            # It counts the models of a process that were compiled, and stops after a few.
+            torch._dynamo.reset()
             forward = torch.compile(self.model)
         self.stepper = Stepper(
             self.model,
@@ -177,7 +188,8 @@ class FoldRun:
         self.model.load_state_dict(stored.model)
         self.optimizer.load_state_dict(stored.optimizer)
         self.schedule.load_state_dict(stored.schedule)
-        self.stepper.scaler.load_state_dict(stored.scaler)
+        if stored.scaler:  # none where another machine's GPU computed in bf16
+            self.stepper.scaler.load_state_dict(stored.scaler)
         if self.averager is not None and stored.averager is not None:
             self.averager.load_state_dict(stored.averager)
         self.stepper.micro_batch = stored.micro_batch or self.stepper.micro_batch
@@ -226,6 +238,7 @@ class FoldRun:
         self._seed_torch("epoch", self.epoch)
         self.model.train()
         apply_freezing(self.model, self.stages, self.task.configuration.backbone, self.epoch)
+        self.loader.at_most(self.stepper.micro_batch)
         first_step = (self.epoch - 1) * len(self.loader)
         losses = []
         for step, (inputs, targets) in enumerate(self.loader.epoch(self.epoch), start=first_step):
@@ -264,10 +277,19 @@ class FoldRun:
             self._evaluated = self._twin()
         self._evaluated.load_state_dict(state)
         if self._measures_batch_norm_anew:
+            self._measure_batch_norm(self._evaluated)
+        return self._evaluated
+
+    def _measure_batch_norm(self, model: nn.Module) -> None:
+        """Over whole batches, as far as memory goes: parts have statistics a little different."""
+
+        def measure(at_once: int) -> None:
             # The images of an epoch that is never trained on.
             batches = (inputs for inputs, _ in self.loader.epoch(self.epochs + 1))
-            recompute_batch_norm(self._evaluated, batches, self.device, held=self._held)
-        return self._evaluated
+            recompute_batch_norm(model, batches, self.device, held=self._held, at_once=at_once)
+
+        # A last batch may have one row more.
+        halved_until_it_fits(measure, self.train.batch_size + 1, self.device, least=2)
 
     def _twin(self) -> nn.Module:
         """Another model of the same kind, whose weights are nobody's."""

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from search_spaces.config import AugmentConfig
+from trainables.on_device import sent
 
 Images = TypeVar("Images", np.ndarray, torch.Tensor)
 Labels = TypeVar("Labels", np.ndarray, torch.Tensor)
@@ -62,7 +63,7 @@ def mix_images(images: Images, mix: Mix) -> Images:
     tensor on any device."""
     y0, x0, y1, x1 = mix.box
     if isinstance(images, torch.Tensor):
-        partner = torch.from_numpy(mix.partner).to(images.device, non_blocking=True)
+        partner = sent(mix.partner, images.device)
         if mix.kind == "mixup":
             return images.lerp_(images[partner], 1.0 - mix.lam)
         images[:, :, y0:y1, x0:x1] = images[:, :, y0:y1, x0:x1][partner]
@@ -79,7 +80,7 @@ def mix_targets(labels: Labels, mix: Mix, n_classes: int) -> Labels:
     """(n, C) float32 probabilities out of (n,) int64 labels, as an array or as a tensor on any
     device; each row sums to 1."""
     if isinstance(labels, torch.Tensor):
-        partner = torch.from_numpy(mix.partner).to(labels.device, non_blocking=True)
+        partner = sent(mix.partner, labels.device)
         return _two_hot(labels, labels[partner], mix.lam, n_classes)
     own, other = torch.from_numpy(labels), torch.from_numpy(labels[mix.partner])
     return _two_hot(own, other, mix.lam, n_classes).numpy()

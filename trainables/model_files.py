@@ -8,7 +8,7 @@ from pathlib import Path
 import timm.models
 import torch
 
-from trainables.recipe import BackboneError, one_line
+from trainables.recipe import BackboneError, WeightsNotHereError, one_line
 
 SUFFIXES = (".safetensors", ".pth", ".bin")
 LISTED = 8  # so many names fit in one line of an error
@@ -17,9 +17,10 @@ State = dict[str, torch.Tensor]
 
 
 def read_state(path: Path, key: str) -> State:
-    """The tensors of a file of weights; BackboneError, naming `key`, where there are none."""
+    """The tensors of a file of weights; BackboneError, naming `key`, where there are none, the
+    WeightsNotHereError among them where there is no file."""
     if not path.is_file():
-        raise BackboneError(f"{key}={path}: no such file; give a .safetensors or .pth")
+        raise WeightsNotHereError(f"{key}={path}: no such file; give a .safetensors or .pth")
     try:
         state = timm.models.load_state_dict(str(path), weights_only=True)
     except Exception as error:  # the readers raise many kinds; all mean "not a weights file"
@@ -32,7 +33,7 @@ def read_state(path: Path, key: str) -> State:
 
 def find_weights(place: Path, names: Iterable[str], key: str) -> Path:
     """`place` itself, or where it is a folder the first `<name>.safetensors`, `.pth` or `.bin` in
-    it. BackboneError lists what the folder holds instead."""
+    it. WeightsNotHereError lists what the folder holds instead."""
     place = place.expanduser()
     if not place.is_dir():
         return place
@@ -40,7 +41,7 @@ def find_weights(place: Path, names: Iterable[str], key: str) -> Path:
     found = next((place / name for name in candidates if (place / name).is_file()), None)
     if found is None:
         wanted = " or ".join(candidates[:: len(SUFFIXES)])
-        raise BackboneError(
+        raise WeightsNotHereError(
             f"{key}={place}: the folder has no {wanted} (nor .pth, .bin); it holds "
             f"{_listing(place)}; rename the file, or give it as {key}=FILE"
         )

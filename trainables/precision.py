@@ -38,7 +38,7 @@ FULL = Precision("fp32")
 
 
 def choose_precision(asked: Asked, device: torch.device) -> Precision:
-    """`auto`: bf16 where the GPU computes it, else fp16; fp32 on CPUs, where bf16 may be slower.
+    """`auto`: bf16 where the GPU has it, else fp16; fp32 on CPUs, where bf16 may be slower.
 
     Raises PrecisionError for fp16 on a CPU, which has no scaled training."""
     if asked == "fp16" and device.type == "cpu":
@@ -47,7 +47,9 @@ def choose_precision(asked: Asked, device: torch.device) -> Precision:
         return Precision(asked)
     if device.type != "cuda":
         return FULL
-    return Precision("bf16" if torch.cuda.is_bf16_supported() else "fp16")
+    # Emulated, it is slower than float32.
+    has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    return Precision("bf16" if has_bf16 else "fp16")
 
 
 def fast_products(wanted: bool) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.backbone import Normalisation
+from trainables.on_device import constant
 from trainables.precision import Precision
 
 Average = Literal["probabilities", "logits"]
@@ -66,7 +67,7 @@ def to_input(
     if device.type == "cuda":
         raw = raw.pin_memory().to(device, non_blocking=True)
     scaled = raw.permute(0, 3, 1, 2).to(torch.float32)
-    mean = torch.tensor(normalisation.mean, device=device).view(1, 3, 1, 1) * 255.0
-    std = torch.tensor(normalisation.std, device=device).view(1, 3, 1, 1) * 255.0
+    mean = constant(normalisation.mean, device).view(1, 3, 1, 1) * 255.0
+    std = constant(normalisation.std, device).view(1, 3, 1, 1) * 255.0
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return ((scaled - mean) / std).contiguous(memory_format=layout)

@@ -19,6 +19,11 @@ class BackboneError(ValueError):
     """A model that cannot be built as asked: one line for the user."""
 
 
+class WeightsNotHereError(BackboneError):
+    """Weights that are not where they were said to be, or on a hub out of reach: the configuration
+    may be sound, and can be built when they are there."""
+
+
 @dataclass(frozen=True)
 class Normalisation:
     """Per-channel mean and standard deviation of RGB in [0, 1]."""

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from search_spaces.config import OptimizerConfig, TrainConfig
 from trainables.losses import Loss
+from trainables.memory import is_out_of_memory, release_memory
 from trainables.penalties import penalty
 from trainables.precision import Precision
 
@@ -107,17 +108,3 @@ def micro_batches(n: int, size: int) -> list[slice]:
     count = max(1, math.ceil(n / size))
     cuts = [round(n * part / count) for part in range(count + 1)]
     return [slice(start, stop) for start, stop in pairwise(cuts)]
-
-
-def release_memory(device: torch.device) -> None:
-    """Give the device what torch holds and does not use, so that pieces of another size fit."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """CUDA has a class for it, some libraries below only a sentence."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    text = str(error).lower()
-    return "out of memory" in text or "can't allocate memory" in text

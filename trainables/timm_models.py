@@ -16,7 +16,14 @@ from torch import nn
 
 from trainables.hub import cached_folder, weights_in, why_out_of_reach
 from trainables.model_files import State, find_weights, read_state
-from trainables.recipe import BackboneError, Normalisation, Part, one_line, three
+from trainables.recipe import (
+    BackboneError,
+    Normalisation,
+    Part,
+    WeightsNotHereError,
+    one_line,
+    three,
+)
 
 LOCAL_PREFIX = "local-dir:"
 HUB_PREFIXES = ("hf_hub:", "hf-hub:")
@@ -130,6 +137,12 @@ def weights_file(name: str, weights: str, key: str = NAME) -> Path:
     return find_weights(Path(weights), _file_names(name), WEIGHTS_KEYS[key])
 
 
+def folder_of(name: str) -> Path | None:
+    """The folder that a `local-dir:` or a cached hub model lies in; None for timm's own names."""
+    local = _local_name(name)
+    return Path(local.removeprefix(LOCAL_PREFIX)) if local.startswith(LOCAL_PREFIX) else None
+
+
 def normalisation_of(model: nn.Module) -> Normalisation:
     """What the model's pretrained configuration says of its input."""
     data = timm.data.resolve_model_data_config(model)
@@ -158,7 +171,7 @@ def _create_pretrained(wanted: Wanted) -> tuple[nn.Module, bool]:
         return _create(wanted, local, more)
     except BackboneError as error:
         detail = one_line(error.__cause__ or error)
-        raise _not_loaded(wanted.name, detail, wanted.key) from error
+        raise _not_loaded(wanted.name, detail, wanted.key, type(error)) from error
 
 
 def _create_from_file(wanted: Wanted, weights: str) -> tuple[nn.Module, bool]:
@@ -220,7 +233,9 @@ def _create(
         except TypeError:
             return timm.create_model(name, **arguments), False
     except (TypeError, OSError, RuntimeError, ValueError, KeyError, AssertionError) as error:
-        raise BackboneError(f"{wanted.key}={name}: {one_line(error)}") from error
+        # A folder that is not here, a hub that does not answer.
+        kind = WeightsNotHereError if isinstance(error, OSError) else BackboneError
+        raise kind(f"{wanted.key}={name}: {one_line(error)}") from error
 
 
 def _local_name(name: str) -> str:
@@ -277,8 +292,10 @@ def _repository(name: str, key: str) -> str | None:
     return config.hf_hub_id
 
 
-def _not_loaded(name: str, detail: str, key: str) -> BackboneError:
-    return BackboneError(
+def _not_loaded(
+    name: str, detail: str, key: str, kind: type[BackboneError] = WeightsNotHereError
+) -> BackboneError:
+    return kind(
         f"{key}={name}: pretrained weights cannot be loaded ({detail}); connect to the "
         f"network once, give a local file with {WEIGHTS_KEYS[key]}=FILE, or set "
         "backbone.pretrained=false"

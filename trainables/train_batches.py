@@ -16,7 +16,7 @@ from trainables import device_augment
 from trainables.batch_render import BatchRenderer
 from trainables.cpu_augment import finish, warp
 from trainables.draws import Draws, draw_batch
-from trainables.image_cache import ImageSource
+from trainables.image_cache import ImageSource, aspects_of
 from trainables.mixing import Mix, draw_mix, mix_images, mix_targets
 from trainables.policies.build import Policy, build_policy
 from trainables.recipe import Normalisation
@@ -44,7 +44,7 @@ class HostBatch:
 @dataclass(frozen=True)
 class Augmentation:
     """What happens to a training image on its way to the model. `on_device`: what can be batched
-    is left to the device."""
+    is left to the device; `channels_last`: how the model wants its input to lie in memory."""
 
     augment: AugmentConfig
     preprocess: PreprocessConfig
@@ -52,6 +52,7 @@ class Augmentation:
     normalisation: Normalisation
     on_device: bool = False
     threads: int = 1
+    channels_last: bool = True
 
 
 class TrainBatches(Dataset):
@@ -85,7 +86,7 @@ class TrainBatches(Dataset):
         chosen = self._order(epoch)[number]
         rows, how = self._rows[chosen], self._how
         generator = np.random.default_rng(derive_seed("augment", self._seed, epoch, number))
-        aspects = self._source.aspects[rows]
+        aspects = aspects_of(self._source, rows, how.preprocess)
         draws = draw_batch(how.augment, how.preprocess, aspects, how.image_size, generator)
         mix = draw_mix(how.augment, len(rows), how.image_size, generator)
         labels = torch.from_numpy(self._labels[chosen].astype(np.int64))
@@ -135,14 +136,20 @@ class TrainBatches(Dataset):
         return self._batches
 
     def __getstate__(self) -> dict[str, object]:
+        # Known here, they are not read again by every process.
+        aspects_of(self._source, self._rows[:1], self._how.preprocess)
         return {**self.__dict__, "_renderer": None}
 
 
 def deliver(
-    batch: HostBatch, how: Augmentation, n_classes: int, device: torch.device
+    batch: HostBatch,
+    how: Augmentation,
+    n_classes: int,
+    device: torch.device,
+    at_once: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Inputs (n, 3, size, size) float32 on the device, and targets: (n,) int64, or (n, C) float32
-    where labels were mixed."""
+    where labels were mixed. `at_once`: see `device_augment.render`."""
     images = batch.images.to(device, non_blocking=True)
     if batch.draws is not None:
         images = device_augment.render(
@@ -153,7 +160,10 @@ def deliver(
             how.normalisation.std,
             how.preprocess.fill,
             mix=batch.mix,
+            at_once=at_once,
         )
+    layout = torch.channels_last if how.channels_last else torch.contiguous_format
+    images = images.contiguous(memory_format=layout)
     labels = batch.labels.to(device, non_blocking=True)
     if batch.mix is None:
         return images, labels

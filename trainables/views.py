@@ -17,7 +17,7 @@ from search_spaces.config import AugmentConfig, Configuration, PreprocessConfig,
 from trainables.augmented import augment_images
 from trainables.cpu_augment import warp
 from trainables.draws import View, plain_draws
-from trainables.image_cache import ImageSource
+from trainables.image_cache import ImageSource, aspects_of
 from trainables.images import Pixels
 from trainables.seeds import derive_seed
 
@@ -29,7 +29,7 @@ class Shown:
     """N images as they are evaluated, before any view.
 
     squares: (N, S, S, 3) uint8, an array or a cache of which `rows` are taken; aspects: (N,)
-    float32, width / height of the original; ids: N names; preprocess: how squares become inputs."""
+    float32, see `aspects_of`; ids: N names; preprocess: how squares become inputs."""
 
     source: ImageSource | Pixels
     rows: npt.NDArray[np.intp]
@@ -49,7 +49,7 @@ def cached(
 ) -> Shown:
     """Images as they lie in the cache. `ids`: one a row."""
     chosen = np.asarray(rows, np.intp)
-    return Shown(source, chosen, source.aspects[chosen], ids, preprocess)
+    return Shown(source, chosen, aspects_of(source, chosen, preprocess), ids, preprocess)
 
 
 def replayed(

@@ -54,17 +54,32 @@ def load_weights(location: Location, model: nn.Module) -> None:
 def read_recipe(location: Location) -> Recipe:
     """How the model of these weights is built; ValueError where `save_weights` did not say. Reads
     the header alone, which on an object store saves a whole download."""
-    with location.open_input() as stream:
-        start = bytes(stream.read(8))
-        # No more than there is: the length of a damaged file may be any number.
-        header = bytes(stream.read(min(int.from_bytes(start, "little"), stream.size())))
-    return _recipe(start + header, location)
+    return _recipe(_beginning(location), location)
+
+
+def fold_run_of(location: Location) -> tuple[str, str] | None:
+    """config_id and fold of the fold run that wrote these weights, wherever they were copied to;
+    None where the header names none, or the file is no safetensors file."""
+    try:
+        header, _ = _split(_beginning(location))
+        written = header["__metadata__"]
+        return written["config_id"], written["fold"]
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def read_weights(location: Location) -> tuple[Recipe, dict[str, Tensor]]:
     """Recipe and tensors; ValueError where the file is damaged or not of `save_weights`."""
     data = location.read_bytes()
     return _recipe(data, location), _tensors(data, location)
+
+
+def _beginning(location: Location) -> bytes:
+    """The header and the length before it."""
+    with location.open_input() as stream:
+        start = bytes(stream.read(8))
+        # No more than there is: the length of a damaged file may be any number.
+        return start + bytes(stream.read(min(int.from_bytes(start, "little"), stream.size())))
 
 
 def _tensors(data: bytes, location: Location) -> dict[str, Tensor]:

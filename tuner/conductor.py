@@ -20,6 +20,10 @@ from tuner.race import Race, Rules
 from tuner.slots import Slots
 from tuner.work import AskPromotion, Done, Propose, StartFold, Wait
 
+# So many configurations that cannot be built, and none that can: a search bounded by hours alone
+# would go on proposing them until the hours are over.
+HOPELESS = 10
+
 Listener = Callable[[Record, Race], None]
 Discard = Callable[[str, int], None]
 
@@ -123,6 +127,8 @@ class Conductor:
                 )
             )
         self._tidy(task)
+        if failure.kind == "refused" and self.race.is_hopeless(HOPELESS):
+            self.fatal = self.fatal or replace(failure, kind="fatal")
 
     def _tidy(self, task: FoldTask) -> None:
         """Its worker has told its last and waits for what it is told: no checkpoint comes after."""

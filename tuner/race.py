@@ -149,6 +149,11 @@ class Race:
         reserve = max(0, self._affordable_members() - len(self._promoted())) * self._rest_cost()
         return self._committed() + rules.max_epochs + reserve <= rules.fold_epochs
 
+    def is_hopeless(self, tries: int) -> bool:
+        """Whether `tries` configurations have failed and no fold run has ended a single epoch."""
+        failed = sum(entrant.failed for entrant in self.entrants.values())
+        return failed >= tries and not self.fold_epochs_spent
+
     def is_promoted(self, config_id: str) -> bool:
         return self.entrants[config_id].promoted
 

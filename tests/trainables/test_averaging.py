@@ -290,6 +290,31 @@ def test_batches_of_one_image_are_passed_over() -> None:
         recompute_batch_norm(some, [torch.ones(1, 3, 4, 4)], CPU)
 
 
+def test_parts_of_a_batch_count_as_batches() -> None:
+    """Six images at most two at a time: the mean is that of all, the variance that of pairs."""
+    whole, parts, pairs = small_model(), small_model(), small_model()
+    recompute_batch_norm(whole, batches(2, 6), CPU, at_once=6)
+    recompute_batch_norm(parts, batches(2, 6), CPU, at_once=2)
+    recompute_batch_norm(pairs, [two for six in batches(2, 6) for two in six.split(2)], CPU)
+    for name, value in statistics(pairs).items():
+        assert torch.equal(statistics(parts)[name], value), name
+    torch.testing.assert_close(
+        statistics(parts)["1.running_mean"], statistics(whole)["1.running_mean"]
+    )
+    plain = small_model()
+    recompute_batch_norm(plain, batches(2, 6), CPU)
+    for name, value in statistics(plain).items():
+        assert torch.equal(statistics(whole)[name], value), name
+
+
+def test_a_model_that_failed_is_left_as_it_was() -> None:
+    model = small_model().eval()
+    with pytest.raises(RuntimeError, match="channels"):
+        recompute_batch_norm(model, [torch.ones(4, 7, 4, 4)], CPU)
+    assert not any(module.training for module in model.modules())
+    assert model[1].momentum == 0.1
+
+
 # --- snapshots -------------------------------------------------------------------------------
 
 

@@ -25,6 +25,7 @@ from trainables.backbone import (
     normalisation_of,
     rebuild,
 )
+from trainables.recipe import WeightsNotHereError
 
 RESNET = BackboneConfig(name="test_resnet")
 OFFLINE = "connect to the network once, give a local file with backbone.weights=FILE"
@@ -338,6 +339,30 @@ def test_a_pickled_file_executes_nothing(tmp_path: Path) -> None:
     with pytest.raises(BackboneError, match="cannot be read"):
         build_backbone(config, 3, 32)
     assert not (tmp_path / "exploded").exists()
+
+
+def test_weights_that_are_not_here_are_told_from_a_configuration_that_cannot_be(
+    offline: Path, tmp_path: Path
+) -> None:
+    """The search ends for the first, and is resumed when they are there; the second are recorded
+    as failures of their own."""
+    save_file(made_state("test_vit"), tmp_path / "vit.safetensors")
+    absent = (
+        BackboneConfig(name="test_resnet", pretrained=True),
+        BackboneConfig(name=f"local-dir:{tmp_path}/none"),
+        BackboneConfig(name="test_resnet", weights=str(tmp_path / "lost.pth")),
+        BackboneConfig(name="test_resnet", weights=str(tmp_path)),
+    )
+    impossible = (
+        BackboneConfig(name="lcnet_035", pretrained=True),
+        BackboneConfig(name="vgg11", drop_path_rate=0.1),
+        BackboneConfig(name="dla46_c", grad_checkpointing=True),
+        BackboneConfig(name="test_resnet", weights=str(tmp_path / "vit.safetensors")),
+    )
+    for config in (*absent, *impossible):
+        with pytest.raises(BackboneError) as caught:
+            build_backbone(config, 3, 32)
+        assert isinstance(caught.value, WeightsNotHereError) == (config in absent), config
 
 
 # --- a folder of files -----------------------------------------------------------------------

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 
 from search_spaces.config import PreprocessConfig
 from trainables.cache_builder import CacheBuilder
+from trainables.cache_writer import CacheWriter
 from trainables.checks import check_data
 from trainables.errors import DataError
 from trainables.image_cache import ImageCache
@@ -104,6 +108,31 @@ def test_a_disk_that_fills_up_ends_the_storing_not_the_looking(
 
     monkeypatch.setattr(os, "pwrite", full)
     build(paths, tmp_path / "cache", paths)
+    assert cache_files(tmp_path / "cache") == []
+
+
+def test_a_disk_that_fills_up_disturbs_no_thread_that_is_writing(
+    paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both_write, disk_was_full = threading.Barrier(2, timeout=60), threading.Event()
+    real = CacheWriter.put
+
+    def put(writer: CacheWriter, row: int, *given: Any) -> None:
+        both_write.wait()
+        if row == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        assert disk_was_full.wait(timeout=60)
+        real(writer, row, *given)
+
+    monkeypatch.setattr(CacheWriter, "put", put)
+    with CacheBuilder(paths, 8, tmp_path / "cache") as builder, ThreadPoolExecutor(2) as pool:
+        contents = [Path(path).read_bytes() for path in paths]
+        first, second = (pool.submit(builder.store, row, contents[row], "x") for row in (0, 1))
+        first.result()
+        disk_was_full.set()
+        second.result()
+        builder.store(2, contents[2], "x")  # is looked at and not stored
+        builder.finish(paths, "key")
     assert cache_files(tmp_path / "cache") == []
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from search_spaces.config import AugmentConfig, PreprocessConfig
 from tests.trainables.pictures import squares
@@ -79,6 +80,82 @@ def test_autocast_changes_nothing() -> None:
     plain = _device(source, draws, 32)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(_device(source, draws, 32), plain)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("at_once", [1, 3, 8, 100])
+def test_a_few_at_a_time_give_the_same_images(name: str, at_once: int) -> None:
+    source, draws = squares(N, 40), _drawn(name, "letterbox", 32)
+    mix = draw_mix(AugmentConfig(name="m", cutmix=1.0), N, 32, np.random.default_rng(0))
+    expected = _device(source, draws, 32, mix=mix)
+    assert torch.equal(_device(source, draws, 32, mix=mix, at_once=at_once), expected)
+    assert expected.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_no_more_than_so_many_are_in_the_making(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    real = device_augment._weights
+
+    def weights(gain: np.ndarray, *given: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(len(gain))
+        return real(gain, *given)
+
+    monkeypatch.setattr(device_augment, "_weights", weights)
+    _device(squares(N, 40), _drawn("crop", "squash", 32), 32, at_once=3)
+    assert seen == [3, 3, 3, 3, 2, 2]  # down and across
+
+
+class TensorFloat(TorchDispatchMode):
+    """Products of matrices as a GPU makes them with TF32: of ten bits of mantissa each."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> torch.Tensor:
+        if func.overloadpacket.__name__ in ("mm", "bmm", "mv", "addmm", "baddbmm"):
+            args = [self._rounded(one) for one in args]
+        return func(*args, **(kwargs or {}))
+
+    def _rounded(self, value: Any) -> Any:
+        if not isinstance(value, torch.Tensor):
+            return value
+        bits = value.contiguous().view(torch.int32)
+        return ((bits + (1 << 12)) & -(1 << 13)).view(torch.float32)
+
+
+def test_fast_products_do_not_move_an_image() -> None:
+    """Where a turned image is sampled is reckoned in full: at 224 px TF32 would be off by a part
+    of a pixel, which changes every edge."""
+    source, draws = squares(N, 256), _drawn("affine", "squash", 224)
+    exact = _device(source, draws.moved_only(), 224)
+    with TensorFloat():
+        fast = _device(source, draws.moved_only(), 224)
+    turned = [row for group in device_augment.groups(draws.matrix, 256, 224)
+              if group.halvings is not None for row in group.rows]  # fmt: skip
+    assert len(turned) > N // 3
+    assert torch.equal(fast[turned], exact[turned])
+
+
+def test_fast_products_are_good_to_a_quarter_of_a_grey_level_elsewhere() -> None:
+    source, draws = squares(N, 256), _drawn("crop", "squash", 224)
+    exact = _device(source, draws, 224)
+    with TensorFloat():
+        fast = _device(source, draws, 224)
+    assert not torch.equal(fast, exact)
+    assert (fast - exact).abs().max() < 0.25 * LEVEL
+
+
+def test_nothing_is_copied_to_the_device_but_what_was_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The constants of the first batch serve for all: a copy would wait for the step before."""
+    source, draws = squares(N, 40), _drawn("colour", "squash", 32)
+    expected = _device(source, draws, 32)
+
+    def copied(*_: object, **__: object) -> torch.Tensor:
+        raise AssertionError("a tensor was made of numbers")
+
+    monkeypatch.setattr(torch, "tensor", copied)
+    assert torch.equal(_device(source, draws, 32), expected)
 
 
 def test_images_are_sorted_by_how_they_are_sampled() -> None:

@@ -23,7 +23,7 @@ from trainables.earlier_run import check_same_folds, earlier_fold, split_folder
 from trainables.errors import DataError
 from trainables.folds import FoldTable, write_folds
 from trainables.manifest import Manifest
-from trainables.recipe import Recipe
+from trainables.recipe import Recipe, WeightsNotHereError
 from trainables.run_paths import RunPaths
 from trainables.task import FoldTask
 from trainables.weights import save_weights
@@ -145,16 +145,17 @@ def test_another_folder_is_told_what_was_expected(folder: str) -> None:
 
 
 def test_what_is_missing_or_damaged_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(BackboneError, match=r"from_run=.*folds\.parquet: no such file"):
+    with pytest.raises(WeightsNotHereError, match=r"from_run=.*folds\.parquet: no such file"):
         earlier_fold(f"{tmp_path}/no/weights/c1", 0, table(), KEY)
     run = write_run(tmp_path / "run")
     folder = f"{run}/weights/c1"
-    with pytest.raises(BackboneError, match=r"fold=1/model\.safetensors is missing"):
+    with pytest.raises(WeightsNotHereError, match=r"fold=1/model\.safetensors is missing"):
         earlier_fold(folder, 1, table(), KEY)
     RunPaths(run).weights("c1", 1).write_bytes(b"words")
     with pytest.raises(BackboneError, match="does not say which model it is for") as caught:
         earlier_fold(folder, 1, table(), KEY)
     assert "\n" not in str(caught.value)
+    assert not isinstance(caught.value, WeightsNotHereError)  # nothing will come
 
 
 # --- what is taken from it -------------------------------------------------------------------

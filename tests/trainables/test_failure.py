@@ -6,11 +6,11 @@ import json
 import pytest
 
 from ensemble.errors import BlendError
-from trainables.backbone import BackboneError
 from trainables.errors import DataError, UnreadableImageError
 from trainables.failure import DivergedError, Failure, describe, no_space_message
 from trainables.optim import OptimizerError
 from trainables.precision import PrecisionError
+from trainables.recipe import BackboneError, WeightsNotHereError
 
 
 def raised(error: BaseException) -> Failure:
@@ -41,15 +41,26 @@ def test_a_full_disk_ends_the_search_with_what_to_do(number: int) -> None:
     [
         DataError("data.path=x: no such file"),
         UnreadableImageError("a.jpg", "the file is empty"),
-        BackboneError("backbone.name=x: no such model"),
-        OptimizerError("optimizer.name=x: no such optimizer"),
-        PrecisionError("train.precision=fp16 needs a GPU"),
+        WeightsNotHereError("backbone.name=x: pretrained weights cannot be loaded"),
         BlendError("expected ids"),
     ],
 )
 def test_a_mistake_in_the_set_up_ends_the_search_with_its_own_line(error: Exception) -> None:
     failure = raised(error)
     assert (failure.kind, failure.message) == ("fatal", str(error))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BackboneError("backbone.grad_checkpointing=true: timm cannot do that for x"),
+        OptimizerError("optimizer.name=fusedadamw: APEX and CUDA required"),
+        PrecisionError("train.precision=fp16 needs a GPU"),
+    ],
+)
+def test_a_configuration_that_cannot_be_built_is_refused_alone(error: Exception) -> None:
+    failure = raised(error)
+    assert (failure.kind, failure.message) == ("refused", str(error))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from trainables.loader_settings import (
     MOST_WORKERS,
     LoaderSettings,
+    cores_of_share,
     cpus_for_one_device,
     measured_settings,
     starting_settings,
@@ -54,3 +55,32 @@ def test_the_cores_are_shared_among_the_devices(monkeypatch: pytest.MonkeyPatch)
     assert cpus_for_one_device() == 4
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert cpus_for_one_device() == 16
+
+
+@pytest.mark.parametrize(
+    ("share", "machine", "expected"),
+    [
+        ({"CPU": 1.0, "GPU": 1.0}, {"CPU": 48.0, "GPU": 4.0}, 12),
+        ({"CPU": 1.0, "GPU": 0.25}, {"CPU": 48.0, "GPU": 4.0}, 3),
+        ({"CPU": 24.0, "GPU": 1.0}, {"CPU": 48.0, "GPU": 4.0}, 24),
+        ({"CPU": 1.0, "GPU": 1.0}, {"CPU": 48.0, "GPU": 1.0}, 48),
+        ({"CPU": 2.0}, {"CPU": 8.0}, 12),
+        ({"CPU": 0.1}, {"CPU": 48.0}, 1),
+        ({}, {}, 48),
+    ],
+)
+def test_a_fold_run_has_the_cores_of_its_part_of_the_machine(
+    share: dict[str, float], machine: dict[str, float], expected: int
+) -> None:
+    assert cores_of_share(48, share, machine) == expected
+
+
+@given(gpus=st.integers(1, 16), parts=st.integers(1, 8), cores=st.integers(1, 512))
+def test_fold_runs_that_fill_a_machine_do_not_share_more_cores_than_it_has(
+    gpus: int, parts: int, cores: int
+) -> None:
+    """But for one each, where there are fewer."""
+    machine = {"CPU": float(cores), "GPU": float(gpus)}
+    share = {"CPU": 0.5 / (gpus * parts), "GPU": 1.0 / parts}
+    each = cores_of_share(cores, share, machine)
+    assert each * gpus * parts <= max(cores, gpus * parts)

@@ -3,10 +3,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch._dynamo
+import torch.fx
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from ensemble.store import read_predictions
@@ -296,3 +299,67 @@ def test_with_cuda_an_epoch_tells_the_most_memory_it_took(
     run.device = torch.device("cuda")
     assert run._memory_used() == {"gpu_memory_bytes": float(3 << 30)}
     assert reset == [run.device]  # the next epoch's is its own
+
+
+def test_memory_that_ran_out_in_measuring_batch_norm_costs_the_fold_run_nothing(
+    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it did not run out, whole batches are measured; else halves of them, all anew."""
+    tried: list[int] = []
+    real = loop.recompute_batch_norm
+
+    def measure(*given: Any, at_once: int, **more: Any) -> None:
+        tried.append(at_once)
+        real(*given, at_once=at_once, **more)
+        if at_once > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    chosen = changed(tiny_run.configuration, averaging={"name": "swa", "swa_from": 0.5})
+    task = tiny_run.task(configuration=chosen)
+    monkeypatch.setattr(loop, "recompute_batch_norm", measure)
+    assert tiny_run.finish(task)[-1].done
+    assert tried == [9, 4]
+
+
+def test_what_fits_through_the_model_is_the_most_that_is_in_the_making(tiny_run: TinyRun) -> None:
+    run = FoldRun(tiny_run.task(), tiny_run.data, CPU)
+    run.stepper.micro_batch = 3  # as when memory ran out
+    run.next_epoch()
+    assert run.loader.at_once == 3
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_model_and_inputs_lie_in_memory_as_was_asked(
+    tiny_run: TinyRun, channels_last: bool
+) -> None:
+    chosen = changed(tiny_run.configuration, train={"channels_last": channels_last})
+    run = FoldRun(tiny_run.task(configuration=chosen), tiny_run.data, CPU)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    for images, _ in run.loader.epoch(1):
+        assert images.is_contiguous(memory_format=layout)
+    weights = [one for one in run.model.parameters() if one.ndim == 4]
+    assert all(one.is_contiguous(memory_format=layout) for one in weights)
+
+
+@pytest.mark.slow
+def test_a_warm_process_goes_on_compiling(
+    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch stops after a few models of one kind, by default eight."""
+    compiled: list[int] = []
+    real = torch.compile
+
+    def backend(module: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., Any]:
+        compiled.append(len(inputs))
+        return module.forward
+
+    monkeypatch.setattr(torch, "compile", lambda model: real(model, backend=backend))
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
+    chosen = changed(tiny_run.configuration, train={"compile": True})
+    images, seen = torch.rand(2, 3, 32, 32), []
+    for _ in range(3):
+        run = FoldRun(tiny_run.task(configuration=chosen), tiny_run.data, CPU)
+        run.stepper._forward(images)
+        seen.append(len(compiled))
+    assert 0 < seen[0] < seen[1] < seen[2]
+    torch._dynamo.reset()

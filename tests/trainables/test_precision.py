@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -18,11 +20,16 @@ def test_auto_is_full_precision_on_a_cpu() -> None:
     assert not FULL.needs_scaler
 
 
-@pytest.mark.parametrize(("supported", "expected"), [(True, "bf16"), (False, "fp16")])
-def test_auto_on_a_gpu_is_the_half_format_it_computes(
-    monkeypatch: pytest.MonkeyPatch, supported: bool, expected: str
+@pytest.mark.parametrize(("generation", "expected"), [(9, "bf16"), (8, "bf16"), (7, "fp16")])
+def test_auto_on_a_gpu_is_the_half_format_that_it_has(
+    monkeypatch: pytest.MonkeyPatch, generation: int, expected: str
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: supported)
+    """An older one can be made to answer in bf16, but slowly."""
+    properties = SimpleNamespace(major=generation, minor=0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda device: True)
     chosen = choose_precision("auto", CUDA)
     assert chosen.format == expected
     assert chosen.needs_scaler == (expected == "fp16")

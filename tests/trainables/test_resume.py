@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from search_spaces.config import Configuration
 from tests.trainables.tiny_run import TinyRun, changed
@@ -15,6 +17,7 @@ from trainables import loop
 from trainables.errors import DataError
 from trainables.fold_files import WALL_CLOCK
 from trainables.loop import FoldRun, run_fold
+from trainables.precision import Precision
 from trainables.task import EpochResult
 
 EPOCHS = 3
@@ -230,3 +233,18 @@ def test_a_damaged_checkpoint_is_one_line_that_says_what_to_do(tiny_run: TinyRun
     location.write_bytes(location.read_bytes()[:1000])
     with pytest.raises(DataError, match=r"last\.pt: cannot be read as a checkpoint.*delete it"):
         tiny_run.finish(task)
+
+
+@pytest.mark.parametrize(("before", "after"), [("bf16", "fp16"), ("fp16", "bf16")])
+def test_it_goes_on_where_another_gpu_computes_in_another_format(
+    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch, before: Any, after: Any
+) -> None:
+    """`auto` on an older GPU is fp16, whose gradients are scaled; the others' have no scale."""
+    formats = {"now": before}
+    monkeypatch.setattr(loop, "choose_precision", lambda asked, device: Precision(formats["now"]))
+    task = tiny_run.task()
+    results_until(run_fold(task, tiny_run.data), 1)
+    formats["now"] = after
+    run = FoldRun(task, tiny_run.data, torch.device("cpu"))
+    assert [one.epoch for one in run.restore()] == [1]
+    assert run.next_epoch().epoch == 2

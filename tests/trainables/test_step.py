@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from search_spaces.config import OptimizerConfig, TrainConfig
 from trainables.precision import FULL
-from trainables.step import Stepper, is_out_of_memory, micro_batches
+from trainables.step import Stepper, micro_batches
 
 CPU = torch.device("cpu")
 N = 12
@@ -128,21 +128,6 @@ def test_other_errors_are_not_taken_for_it() -> None:
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         one.step(inputs(), labels(), 0)
     assert one.micro_batch == N
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (torch.OutOfMemoryError("x"), True),
-        (RuntimeError("cuDNN error: out of memory"), True),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to …"), True),
-        (RuntimeError("size mismatch"), False),
-    ],
-)
-def test_running_out_of_memory_is_known_by_class_or_words(
-    error: RuntimeError, expected: bool
-) -> None:
-    assert is_out_of_memory(error) is expected
 
 
 def test_gradients_are_clipped_to_the_norm_that_was_asked() -> None:

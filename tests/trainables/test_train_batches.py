@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search_spaces.config import AugmentConfig, PreprocessConfig
+from trainables import decoded_source
+from trainables.decoded_source import DecodedSource
 from trainables.image_cache import ImageCache
 from trainables.recipe import Normalisation
 from trainables.train_batches import Augmentation, HostBatch, TrainBatches, deliver, split_batches
@@ -105,6 +110,44 @@ def test_the_device_does_what_the_processor_does(cache: ImageCache, augment: Aug
         torch.testing.assert_close(found, expected, atol=0.02, rtol=0.0)
         assert (found - expected).abs().mean() < 2e-3
         torch.testing.assert_close(same_labels, labels)
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_inputs_lie_in_memory_as_the_model_wants_them(
+    cache: ImageCache, on_device: bool, channels_last: bool
+) -> None:
+    one = replace(how(STRONG, on_device=on_device), channels_last=channels_last)
+    batches = batches_of(cache, one)
+    images, _ = deliver(batches[1, 0], one, 5, CPU)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    assert images.is_contiguous(memory_format=layout)
+    usual, _ = deliver(batches[1, 0], how(STRONG, on_device=on_device), 5, CPU)
+    assert torch.equal(images, usual)
+
+
+@pytest.mark.parametrize(("resize", "reads"), [("squash", 0), ("letterbox", 12), ("crop", 12)])
+def test_ratios_are_read_once_for_all_processes_and_only_where_they_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resize: Any, reads: int
+) -> None:
+    paths = [str(tmp_path / f"{row}.png") for row in range(12)]
+    for row, path in enumerate(paths):
+        cv2.imwrite(path, np.full((20, 10 + row, 3), row, np.uint8))
+    read: list[str] = []
+    real = decoded_source.upright_size
+
+    def upright_size(path: str) -> tuple[int, int]:
+        read.append(path)
+        return real(path)
+
+    monkeypatch.setattr(decoded_source, "upright_size", upright_size)
+    one = replace(how(STRONG), preprocess=PreprocessConfig(resize=resize))
+    labels = (ROWS % 5).astype(np.int32)
+    batches = TrainBatches(DecodedSource(paths, SIZE), ROWS, labels, one, batch_size=3, seed=0)
+    for _ in range(2):  # two processes
+        elsewhere = pickle.loads(pickle.dumps(batches))
+        assert torch.equal(elsewhere[1, 0].images, batches[1, 0].images)
+    assert len(read) == reads
 
 
 def test_mixed_images_have_mixed_labels(cache: ImageCache) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from search_spaces.config import AugmentConfig, Configuration, PreprocessConfig, TtaConfig
+from trainables import decoded_source
+from trainables.decoded_source import DecodedSource
 from trainables.image_cache import ImageCache
 from trainables.views import Shown, cached, parts, replayed, tta_views, view_batches
 
@@ -142,3 +146,22 @@ def test_letterboxed_views_keep_the_ratio_of_the_sides(tmp_path: Path) -> None:
 def test_parts_cover_everything_in_order(n: int, size: int) -> None:
     found = [row for part in parts(n, size) for row in range(n)[part]]
     assert found == list(range(n))
+
+
+@pytest.mark.parametrize(("resize", "reads"), [("squash", 0), ("letterbox", 3)])
+def test_ratios_are_read_only_where_something_depends_on_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resize: Any, reads: int
+) -> None:
+    paths = [str(tmp_path / f"{row}.png") for row in range(3)]
+    for path in paths:
+        cv2.imwrite(path, np.zeros((10, 20, 3), np.uint8))
+    read: list[str] = []
+
+    def upright_size(path: str) -> tuple[int, int]:
+        read.append(path)
+        return 20, 10
+
+    monkeypatch.setattr(decoded_source, "upright_size", upright_size)
+    source = DecodedSource(paths, 16)
+    cached(source, np.arange(3), ["a", "b", "c"], PreprocessConfig(resize=resize))
+    assert len(read) == reads

@@ -19,8 +19,10 @@ from tests.tuner.make_believe import (
     told,
 )
 from trainables.failure import DivergedError
+from trainables.recipe import BackboneError
 from trainables.task import EpochResult, FoldTask
 from tuner import events as ev
+from tuner.conductor import HOPELESS
 from tuner.journal import Journal, Record
 from tuner.race import Race, Status
 from tuner.work import Done
@@ -103,6 +105,38 @@ def test_a_fault_of_the_set_up_stops_everything_and_is_no_failed_trial(tmp_path:
     assert len(tasks) == 2
     assert conductor.take() == Done()
     assert not events_of(search.records, ev.Failed)
+
+
+def refused(task: FoldTask) -> Iterator[EpochResult]:
+    raise BackboneError(f"{task.configuration.backbone.name} cannot be built")
+    yield
+
+
+def test_configurations_that_cannot_be_built_are_rows_and_the_search_goes_on(
+    tmp_path: Path,
+) -> None:
+    search = Search(tmp_path, small_study())
+
+    def run_fold(task: FoldTask) -> Iterator[EpochResult]:
+        is_one = task.configuration.backbone.name.startswith("test_resnet")
+        return refused(task) if is_one else epochs_of(task)
+
+    conductor = search.run(run_fold=run_fold)
+    assert conductor.fatal is None
+    failed = events_of(search.records, ev.Failed)
+    assert failed
+    assert not [one for one in failed if one.retry]
+    assert conductor.race.members
+
+
+def test_a_search_of_which_nothing_can_be_built_ends_before_its_hours_are_over(
+    tmp_path: Path,
+) -> None:
+    study = small_study("search.budget.configurations=null", "search.budget.hours=1000")
+    conductor = Search(tmp_path, study).run(run_fold=refused)
+    assert conductor.fatal is not None
+    assert "cannot be built" in conductor.fatal.message
+    assert len(conductor.race.entrants) == HOPELESS
 
 
 class FullDisk(Journal):

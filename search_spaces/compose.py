@@ -35,8 +35,11 @@ from search_spaces.validation import validate
 __all__ = ["Raw", "compose_raw", "compose_tree", "references", "resolve", "validate"]
 
 TOP_KEYS = (*RUN_KEYS, *CONFIGURATION_GROUPS, "sweep")
-# Hydra's own logging is never set up here, so its configuration need not be read.
-QUIET = ("hydra/job_logging=none", "hydra/hydra_logging=none")
+# Hydra runs nothing here, so the configuration of its own parts need not be read, ten times over.
+QUIET = (
+    *("hydra/job_logging=none", "hydra/hydra_logging=none", "~hydra/launcher", "~hydra/sweeper"),
+    *("~hydra/help", "~hydra/hydra_help", "~hydra/output", "~hydra/env"),
+)
 REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
 
 _hydra_lock = threading.Lock()

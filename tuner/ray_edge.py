@@ -28,8 +28,9 @@ PATIENCE_SECONDS = 300.0
 WORKER_DIED = "the worker process died"
 NODE_LOST = "its machine was lost"
 
-# What Ray writes of an actor that went away with its machine, a spot machine taken back too.
-_NODE_DIED = "its node has died"
+# What Ray writes of an actor that went away with its machine, a spot machine taken back too. The
+# second where it has lost the connection, and after a second has not found out yet why.
+_MACHINE_GONE = ("its node has died", "actor is temporarily unavailable")
 
 
 class Assignments:
@@ -225,7 +226,7 @@ def _why(trial: Trial) -> str:
         text = Path(trial.error_file or "").read_text()
     except (OSError, UnicodeDecodeError):  # an error that cannot be read is still an error
         text = ""
-    if _NODE_DIED in text:
+    if any(words in text for words in _MACHINE_GONE):
         return NODE_LOST
     lines = [line.strip() for line in text.splitlines() if line.strip()][1:]  # "Failure # 1 (…)"
     if not lines:

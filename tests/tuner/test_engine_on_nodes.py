@@ -104,7 +104,7 @@ def test_a_node_that_joins_gets_fold_runs_and_when_it_is_lost_nothing_is(
     assert ended.was_killed
     assert most_at_once(ended.records) == 2
     lost = [one.event for one in ended.records if isinstance(one.event, ev.Failed)]
-    assert [event.node_lost for event in lost] == [True]
+    assert [event.node_lost for event in lost] == [True], lost
     assert {run.status for run in ended.runs} == {Status.FINISHED}
     assert [run.failures for run in ended.runs] == [0] * len(ended.runs)
     assert sum(run.losses for run in ended.runs) == 1

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.exceptions import ActorDiedError, RayTaskError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.utils.util import flatten_dict
@@ -158,10 +158,19 @@ def test_a_dead_worker_is_told_once_and_its_fold_run_goes_on_elsewhere(
     assert tune.fit().conductor.race.members
 
 
-def test_a_lost_machine_is_no_failure_of_the_fold_run(study: Study, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "died",
+    [
+        "The actor died because its node has died. Node Id: 0a1b\n\tterminated unexpectedly",
+        # Where Ray has lost the connection and does not know yet that the node is gone.
+        str(ActorUnavailableError("The actor is temporarily unavailable: RpcError: closed", None)),
+    ],
+)
+def test_a_lost_machine_is_no_failure_of_the_fold_run(
+    study: Study, tmp_path: Path, died: str
+) -> None:
     tune = Tune(Search(tmp_path, study))
     config = tune.suggest()
-    died = "The actor died because its node has died. Node Id: 0a1b\n\tterminated unexpectedly"
     for trial in range(1, 6):  # more than the failures that a configuration may have
         tune.die(f"trial_{trial:05d}", died)
         again = tune.suggest()

@@ -85,11 +85,12 @@ def exclusive(run: RunDirectory) -> Iterator[None]:
 
 
 def is_searched(run: RunDirectory) -> bool:
-    """Whether a search holds this run now. False where nobody can know (an object store)."""
+    """Whether another process searches in this run now. False where nobody can know (an object
+    store), and in the search itself, which looks when it is over."""
     if not run.root.is_local or not _lock_file(run).exists():
         return False
     with _lock_file(run).open() as file:
-        return not _try_lock(file, fcntl.LOCK_SH)
+        return not _try_lock(file, fcntl.LOCK_SH) and file.read().strip() != str(os.getpid())
 
 
 def _lock_file(run: RunDirectory) -> Path:

@@ -9,11 +9,11 @@ from tests.tuner.made_runs import START, made_run, made_world, records_of
 from tests.tuner.simulation import snapshot
 from trainables.errors import DataError
 from tuner import events as ev
+from tuner import replayed
 from tuner.errors import UserError
 from tuner.journal import Journal, Record
 from tuner.race import Race
 from tuner.replayed import configurations_of, read_run, spent_seconds
-from tuner.run_directory import exclusive
 from tuner.work import Done
 
 
@@ -71,15 +71,16 @@ def test_a_damaged_run_file_is_named(tmp_path: Path, space: object) -> None:
         read_run(str(tmp_path))
 
 
-def test_time_runs_on_only_while_a_search_is_at_it(tmp_path: Path) -> None:
+def test_time_runs_on_only_while_a_search_is_at_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = made_world().run()
-    run = made_run(tmp_path, world)
+    made_run(tmp_path, world)
     spent = len(world.events) - 1.0
     end = START + spent
     assert read_run(str(tmp_path)).seconds(end + 50.0) == spent
-    with exclusive(run):
-        assert read_run(str(tmp_path)).seconds(end + 50.0) == spent + 50.0
-    assert read_run(str(tmp_path)).seconds(end + 50.0) == spent
+    monkeypatch.setattr(replayed, "is_searched", lambda run: True)
+    assert read_run(str(tmp_path)).seconds(end + 50.0) == spent + 50.0
 
 
 def test_the_pause_before_a_resume_is_no_time_spent(tmp_path: Path) -> None:

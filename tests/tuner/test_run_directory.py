@@ -121,6 +121,13 @@ def test_asking_whether_a_run_is_searched_writes_nothing(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
+def test_for_the_search_itself_nobody_is_at_it(tmp_path: Path) -> None:
+    """It looks when it is over, to say on its page whether it still goes on."""
+    run = RunDirectory.of(str(tmp_path))
+    with exclusive(run):
+        assert not is_searched(run)
+
+
 def test_object_stores_have_no_locks() -> None:
     run = RunDirectory.of("memory://locks/run")
     with exclusive(run), exclusive(run):

@@ -67,6 +67,14 @@ def test_a_search_leaves_every_file_that_the_design_names(outcome: Outcome) -> N
             assert (root / "weights" / member / f"fold={fold}" / "model.safetensors").is_file()
 
 
+def test_the_page_of_a_search_that_is_over_does_not_say_that_it_still_runs(
+    outcome: Outcome,
+) -> None:
+    page = (outcome.stored.directory.root.local_path / "report.html").read_text()
+    assert "members" in page
+    assert "still running" not in page
+
+
 def test_every_training_id_appears_once_per_member(outcome: Outcome, images: TinyImages) -> None:
     root = outcome.stored.directory.root.local_path
     for member in outcome.stored.race.members:

@@ -34,7 +34,7 @@ def construction(data: ReportData) -> Section:
     blend = data.blend
     blocks: list[Block] = []
     if blend.choice:
-        blocks.append(Paragraph(f"{blend.choice[0].upper()}{blend.choice[1:]}.", "lead"))
+        blocks.append(Paragraph(f"Weights by {blend.choice}.", "lead"))
     blocks.append(_methods(blend))
     if len(blend.stages) > 1:
         blocks.append(_stages(blend))

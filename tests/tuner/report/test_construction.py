@@ -36,7 +36,7 @@ def test_methods_stand_by_their_nested_scores_with_the_flattered_ones_beside(
 def test_the_choice_is_the_first_sentence(data: ReportData) -> None:
     first = construction(data).blocks[0]
     assert isinstance(first, Paragraph)
-    assert first.text == "Greedy: the best nested log_loss, chosen among it and equal."
+    assert first.text == "Weights by greedy: the best nested log_loss, chosen among it and equal."
 
 
 def test_stages_are_drawn_where_there_are_several(data: ReportData) -> None:

@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from ensemble.blend import Blend
 from ensemble.metrics import get_metric
+from search_spaces.config import RunConfig
 from search_spaces.space import Study, load_study
 from trainables.loop import run_fold
 from trainables.run_data import RunData, load_run_data
@@ -70,6 +71,7 @@ def search(
     """A new run: configuration, preparation, race, blend."""
     study = load_study(overrides, config_dir)
     rules_of(study.run, max_epochs(study.space))
+    _say_if_metrics_differ(study.run, console)
     run = run_directory_of(study.run)
     refuse_existing(run)  # before the lock, which would leave its file in somebody's folder
     with exclusive(run):
@@ -89,6 +91,17 @@ def resume(path: str, *, console: Console, in_process: bool = False) -> Outcome:
             data = load_run_data(str(run.root), step("decoding images"))
         _say_why_no_cache(data, console)
         return _race_and_blend(study, run, data, console, in_process)
+
+
+def _say_if_metrics_differ(config: RunConfig, console: Console) -> None:
+    """What is chosen for one metric and blended for another is seldom meant."""
+    searched, blended = config.search.metric, config.blend.metric
+    if searched != blended:
+        console.print(
+            f"[yellow]note:[/yellow] configurations are compared by {searched}, the ensemble is "
+            f"fitted for {blended}; blend={searched} fits it for {searched} too",
+            soft_wrap=True,
+        )
 
 
 def _say_why_no_cache(data: RunData, console: Console) -> None:

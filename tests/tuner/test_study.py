@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,23 @@ def test_the_page_of_a_search_that_is_over_does_not_say_that_it_still_runs(
     page = (outcome.stored.directory.root.local_path / "report.html").read_text()
     assert "members" in page
     assert "still running" not in page
+
+
+@pytest.mark.parametrize(
+    ("more", "is_said"), [((), False), (("search.metric=accuracy",), True)], ids=["same", "other"]
+)
+def test_a_search_for_one_metric_that_is_blended_for_another_says_so(
+    tmp_path: Path, more: tuple[str, ...], is_said: bool
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "stray").touch()  # so that it ends at once
+    console = Console(file=StringIO(), width=300)
+    overrides = ("experiment=digits", f"storage={tmp_path}", "name=run", *more)
+    with pytest.raises(UserError, match="not a run directory"):
+        search(overrides, console=console)
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    note = "compared by accuracy, the ensemble is fitted for log_loss; blend=accuracy fits it"
+    assert (note in said) is is_said
 
 
 def test_every_training_id_appears_once_per_member(outcome: Outcome, images: TinyImages) -> None:

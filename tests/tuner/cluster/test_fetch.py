@@ -338,6 +338,12 @@ def test_a_run_that_the_head_does_not_have_is_its_own_word(head: RayHead, tmp_pa
         bring(head, tmp_path / "nowhere", tmp_path)
 
 
+def until_ray_says_why(source: RemoteParcel, name: str) -> None:
+    """In one of two hundred cases Ray answers with nothing instead of its error."""
+    for _ in range(5):
+        assert not b"".join(source.read(name))
+
+
 @pytest.mark.slow
 def test_ray_hands_out_every_byte_as_it_is_and_nothing_without_the_token(head: RayHead) -> None:
     """What the whole way stands on: raw bytes, sub-folders, big files, 401, no way out."""
@@ -358,7 +364,7 @@ def test_ray_hands_out_every_byte_as_it_is_and_nothing_without_the_token(head: R
         with pytest.raises(RefusedError):
             list(RemoteParcel(stranger, source.receipt).read("part-00000"))
     with pytest.raises(transfer.GoneError):
-        list(source.read("missing"))
+        until_ray_says_why(source, "missing")
     with pytest.raises(UserError, match="/etc/passwd not in"):
-        list(source.read("../../../../../../../../etc/passwd"))
+        until_ray_says_why(source, "../../../../../../../../etc/passwd")
     shutil.rmtree(folder)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from ensemble.files import Location
 from ensemble.predictions import Predictions
+from ensemble.sources.gather import Gathered
 from ensemble.store import OofStore, StoreMetadata, write_predictions
 from tests.ensemble.made import made_members
 
@@ -82,3 +83,14 @@ def reordered(member: Predictions, order: list[int]) -> Predictions:
     return Predictions(
         member.ids, back[member.labels].astype(np.int32), member.folds, member.proba[:, order]
     )
+
+
+def same(gathered: Gathered, expected: dict[str, Predictions], atol: float = 0.0) -> None:
+    assert gathered.classes == CLASSES
+    assert gathered.names == tuple(expected) == tuple(gathered.members)
+    for name, member in expected.items():
+        got = gathered.members[name]
+        aligned = member.aligned_to(got.ids)
+        np.testing.assert_array_equal(got.labels, aligned.labels)
+        np.testing.assert_array_equal(got.folds, aligned.folds)
+        np.testing.assert_allclose(got.proba, aligned.proba, atol=atol)
